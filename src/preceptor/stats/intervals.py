@@ -1,0 +1,167 @@
+"""Counts, measurements and their clusters in; an estimate with its interval out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as scipy_stats
+
+from preceptor.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+# 4 million resampled cluster indices at a time keeps a bootstrap under 100 MB whatever the data size.
+_BLOCK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bounds; `n` counts the independent things behind it (units, clusters or
+    trials).
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    level: float = 0.95
+    method: str = ""
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside the bounds; an interval with a NaN bound excludes nothing."""
+        return self.low > value or self.high < value
+
+
+def wilson(successes: float, trials: int, *, level: float = 0.95) -> Interval:
+    """Wilson's score interval for a proportion; `successes` may hold halves (ties). Wilson 1927, JASA 22:209.
+
+    With no trials the estimate is NaN and the bounds are the whole of [0, 1]: no data is not evidence.
+    """
+    if trials < 0 or not 0 <= successes <= trials:
+        raise DataError(f"a proportion needs 0 <= successes <= trials, got {successes} of {trials}")
+    if trials == 0:
+        return Interval(float("nan"), 0.0, 1.0, 0, level, "wilson")
+    z = float(scipy_stats.norm.ppf(0.5 + level / 2))
+    p = successes / trials
+    center = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    low = 0.0 if successes == 0 else max(0.0, float(center - half))
+    high = 1.0 if successes == trials else min(1.0, float(center + half))
+    return Interval(p, low, high, trials, level, "wilson")
+
+
+def newcombe_difference(
+    successes: float, trials: int, other_successes: float, other_trials: int, *, level: float = 0.95
+) -> Interval:
+    """First proportion minus the second, by Newcombe's hybrid score method (1998, Stat Med 17:873, method
+    10).
+    """
+    first = wilson(successes, trials, level=level)
+    second = wilson(other_successes, other_trials, level=level)
+    n = trials + other_trials
+    if trials == 0 or other_trials == 0:
+        return Interval(float("nan"), -1.0, 1.0, n, level, "newcombe")
+    difference = first.estimate - second.estimate
+    below = np.hypot(first.estimate - first.low, second.high - second.estimate)
+    above = np.hypot(first.high - first.estimate, second.estimate - second.low)
+    return Interval(difference, float(difference - below), float(difference + above), n, level, "newcombe")
+
+
+def student_mean(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Mean of independent numbers with Student's t interval; fewer than two numbers give infinite bounds."""
+    x = np.asarray(values, dtype=np.float64).ravel()
+    if x.size < 2:
+        estimate = float(x[0]) if x.size else float("nan")
+        return Interval(estimate, float("-inf"), float("inf"), int(x.size), level, "student")
+    half = float(scipy_stats.t.ppf(0.5 + level / 2, x.size - 1)) * float(x.std(ddof=1)) / np.sqrt(x.size)
+    return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half), x.size, level, "student")
+
+
+def welch_difference(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Mean of `first` minus mean of `second` (independent units) with Welch's t interval."""
+    a = np.asarray(first, dtype=np.float64).ravel()
+    b = np.asarray(second, dtype=np.float64).ravel()
+    n = int(a.size + b.size)
+    if a.size < 2 or b.size < 2:
+        estimate = float(a.mean() - b.mean()) if a.size and b.size else float("nan")
+        return Interval(estimate, float("-inf"), float("inf"), n, level, "welch")
+    difference = float(a.mean() - b.mean())
+    va, vb = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
+    if va + vb == 0.0:
+        return Interval(difference, difference, difference, n, level, "welch")
+    freedom = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
+    half = float(scipy_stats.t.ppf(0.5 + level / 2, freedom)) * float(np.sqrt(va + vb))
+    return Interval(difference, difference - half, difference + half, n, level, "welch")
+
+
+def cluster_bootstrap_mean(
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | NDArray[Any],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of `values` (N,) with a percentile interval from resampling whole clusters (N,), prompts say.
+
+    Use it for a win rate (1 win, 0.5 tie, 0 loss) and, on `candidate - baseline`, for a paired difference.
+    One cluster alone says nothing about the next: its bounds are infinite. `n` counts clusters.
+    """
+    x = np.asarray(values, dtype=np.float64).ravel()
+    sums, counts = _cluster_totals(x, clusters)
+    if counts.size < 2:
+        estimate = float(x.mean()) if x.size else float("nan")
+        return Interval(estimate, float("-inf"), float("inf"), int(counts.size), level, "cluster bootstrap")
+    means = _resampled_means(sums, counts, draws=draws, rng=np.random.default_rng(seed))
+    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(x.mean()), float(low), float(high), counts.size, level, "cluster bootstrap")
+
+
+def paired_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: Sequence[Hashable] | NDArray[Any],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of `first - second`, paired row by row (N,), with whole clusters (N,) resampled."""
+    a = np.asarray(first, dtype=np.float64).ravel()
+    b = np.asarray(second, dtype=np.float64).ravel()
+    if a.shape != b.shape:
+        raise DataError(f"a paired difference needs equal lengths, got {a.size} and {b.size}")
+    return cluster_bootstrap_mean(a - b, clusters, seed=seed, draws=draws, level=level)
+
+
+def _cluster_totals(
+    values: FloatArray, clusters: Sequence[Hashable] | NDArray[Any]
+) -> tuple[FloatArray, FloatArray]:
+    if len(values) != len(clusters):
+        raise DataError(
+            f"each value needs one cluster, got {len(values)} values and {len(clusters)} clusters"
+        )
+    if not np.isfinite(values).all():
+        raise DataError("a mean needs finite values; drop or impute the missing ones first")
+    index: dict[Hashable, int] = {}
+    codes = np.fromiter(
+        (index.setdefault(c, len(index)) for c in clusters), dtype=np.int64, count=len(values)
+    )
+    sums = np.bincount(codes, weights=values, minlength=len(index)).astype(np.float64)
+    return sums, np.bincount(codes, minlength=len(index)).astype(np.float64)
+
+
+def _resampled_means(
+    sums: FloatArray, counts: FloatArray, *, draws: int, rng: np.random.Generator
+) -> FloatArray:
+    block = max(1, _BLOCK_CELLS // sums.size)
+    means = np.empty(draws)
+    for start in range(0, draws, block):
+        rows = min(block, draws - start)
+        picked = rng.integers(0, sums.size, size=(rows, sums.size))
+        means[start : start + rows] = sums[picked].sum(axis=1) / counts[picked].sum(axis=1)
+    return means

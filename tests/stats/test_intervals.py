@@ -1,0 +1,110 @@
+"""Intervals against statsmodels' numbers, their coverage, and what they say when there is little or no
+data.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from preceptor.errors import DataError
+from preceptor.stats import intervals
+
+
+def test_wilson_matches_statsmodels() -> None:
+    interval = intervals.wilson(7, 20)
+    assert (interval.low, interval.high) == pytest.approx(
+        (0.18119182410108203, 0.5671457233147638), abs=1e-12
+    )
+
+
+def test_newcombe_matches_statsmodels() -> None:
+    interval = intervals.newcombe_difference(56, 70, 48, 80)
+    assert (interval.low, interval.high) == pytest.approx(
+        (0.05243147240236498, 0.33387265403690614), abs=1e-12
+    )
+
+
+def test_wilson_touches_the_ends_exactly() -> None:
+    assert intervals.wilson(0, 12).low == 0.0
+    assert intervals.wilson(12, 12).high == 1.0
+    assert intervals.wilson(0, 12).high > 0.2
+
+
+def test_no_trials_exclude_nothing() -> None:
+    interval = intervals.wilson(0, 0)
+    assert math.isnan(interval.estimate)
+    assert (interval.low, interval.high) == (0.0, 1.0)
+    assert not intervals.newcombe_difference(1, 2, 0, 0).excludes(0.0)
+
+
+def test_an_impossible_proportion_is_refused() -> None:
+    with pytest.raises(DataError, match="5 of 4"):
+        intervals.wilson(5, 4)
+
+
+def test_one_cluster_says_nothing_about_the_next() -> None:
+    interval = intervals.cluster_bootstrap_mean([1.0] * 50, ["a"] * 50, seed=1)
+    assert interval.n == 1
+    assert not interval.excludes(0.0)
+
+
+def test_two_numbers_are_needed_for_a_spread() -> None:
+    assert not intervals.student_mean([0.9]).excludes(0.0)
+    assert not intervals.welch_difference([0.9], [0.1, 0.2]).excludes(0.0)
+
+
+def test_a_missing_value_is_refused_not_averaged() -> None:
+    with pytest.raises(DataError, match="finite"):
+        intervals.cluster_bootstrap_mean([1.0, float("nan")], ["a", "b"], seed=1)
+
+
+def test_repeated_rows_of_a_cluster_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(2)
+    outcome = rng.integers(0, 2, 60).astype(float)
+    once = intervals.cluster_bootstrap_mean(outcome, list(range(60)), seed=7)
+    copied = intervals.cluster_bootstrap_mean(np.repeat(outcome, 20), np.repeat(np.arange(60), 20), seed=7)
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
+
+
+def test_the_cluster_bootstrap_covers_the_true_win_rate() -> None:
+    rng = np.random.default_rng(11)
+    covered = 0
+    for trial in range(300):
+        rate = np.clip(
+            rng.normal(0.55, 0.2, 60), 0, 1
+        )  # prompts differ, answers to one prompt resemble each other
+        wins = (rng.random((60, 3)) < rate[:, None]).astype(float).ravel()
+        interval = intervals.cluster_bootstrap_mean(wins, np.repeat(np.arange(60), 3), seed=trial, draws=500)
+        covered += interval.low <= 0.55 <= interval.high
+    assert 268 <= covered <= 297  # 95 % of 300 is 285; a bootstrap of 60 clusters runs a little low
+
+
+def test_a_paired_difference_ignores_what_both_share() -> None:
+    rng = np.random.default_rng(3)
+    difficulty = rng.normal(0, 5, 40)
+    interval = intervals.paired_difference(difficulty + 1, difficulty, list(range(40)), seed=1)
+    assert (interval.low, interval.estimate, interval.high) == pytest.approx((1, 1, 1))
+
+
+def test_student_and_welch_have_their_level() -> None:
+    rng = np.random.default_rng(8)
+    one = two = 0
+    for _ in range(1000):
+        a, b = rng.normal(0, 1, 8), rng.normal(0, 3, 12)
+        one += not intervals.student_mean(a).excludes(0.0)
+        two += not intervals.welch_difference(a, b).excludes(0.0)
+    assert 925 <= one <= 975
+    assert 925 <= two <= 975
+
+
+def test_a_bootstrap_of_a_thousand_prompts_is_quick_and_repeatable() -> None:
+    values = np.random.default_rng(1).random(4000)
+    clusters = np.repeat(np.arange(1000), 4)
+    start = time.process_time()
+    first = intervals.cluster_bootstrap_mean(values, clusters, seed=5)
+    assert time.process_time() - start < 1.0
+    assert first == intervals.cluster_bootstrap_mean(values, clusters, seed=5)
