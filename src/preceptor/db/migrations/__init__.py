@@ -1,0 +1,1 @@
+"""The schema over time; `sql/` holds the statements that are longer than a few lines."""
