@@ -17,9 +17,7 @@ MINIMUM_SECRET_LENGTH = 32
 class Settings(BaseSettings):
     """Everything that differs between one installation and another; each name is `PRECEPTOR_<NAME>`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PRECEPTOR_", frozen=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_prefix="PRECEPTOR_", frozen=True, extra="ignore", populate_by_name=True)
 
     home: Path = Field(default=Path(".preceptor"), description="Folder for everything preceptor writes.")
     database_url: str | None = Field(
@@ -84,9 +82,7 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "PRECEPTOR_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(
-            f"The setting {name} is not usable: {first['msg']}. Correct it and start again."
-        ) from None
+        raise ConfigError(f"The setting {name} is not usable: {first['msg']}. Correct it and start again.") from None
     if settings.environment == "production":
         for name in ("secret_key", "encryption_key"):
             value: SecretStr | None = getattr(settings, name)

@@ -68,12 +68,8 @@ def test_plain_sql_written_against_the_seed_schema_still_works(engine: sa.Engine
             "VALUES ('p_1', 'q', 'x', 'y', 'a', 123)"
         )
         feedback = connection.exec_driver_sql("SELECT user_query, rating, processed FROM rlhf_feedback").one()
-        preference = connection.exec_driver_sql(
-            "SELECT prompt, preferred, processed FROM rlhf_preferences"
-        ).one()
-        shown = connection.exec_driver_sql(
-            "SELECT kind, instrument, rating, outcome FROM judgements ORDER BY kind"
-        )
+        preference = connection.exec_driver_sql("SELECT prompt, preferred, processed FROM rlhf_preferences").one()
+        shown = connection.exec_driver_sql("SELECT kind, instrument, rating, outcome FROM judgements ORDER BY kind")
         assert tuple(feedback) == ("q", 5, False)
         assert tuple(preference) == ("q", "a", False)
         assert [tuple(row) for row in shown] == [

@@ -169,9 +169,7 @@ class ArtifactStore:
         except FileNotFoundError:
             raise NotFoundError(f"There is no artifact '{artifact_id}' in {self.root}.") from None
         except (OSError, ValueError) as error:
-            raise StorageError(
-                f"The manifest of artifact '{artifact_id}' cannot be read ({error})."
-            ) from error
+            raise StorageError(f"The manifest of artifact '{artifact_id}' cannot be read ({error}).") from error
         if verify:
             for name, digest in manifest["files"].items():
                 if not (path / name).is_file() or file_digest(path / name) != digest:
@@ -186,9 +184,7 @@ class ArtifactStore:
         """The folder of an artifact id, which has the form `<kind>-<16 hex digits>`."""
         kind, _, digest = artifact_id.rpartition("-")
         if not kind.isidentifier() or not digest.isalnum():
-            raise NotFoundError(
-                f"'{artifact_id}' is not an artifact id; they look like dataset-0123456789abcdef."
-            )
+            raise NotFoundError(f"'{artifact_id}' is not an artifact id; they look like dataset-0123456789abcdef.")
         return self.root / kind / digest
 
     def locate(self, reference: str) -> Path:
@@ -201,9 +197,7 @@ class ArtifactStore:
         names = sorted(p.relative_to(build.path).as_posix() for p in build.path.rglob("*") if p.is_file())
         for name in names:
             if Path(name).suffix in _FORBIDDEN_SUFFIXES:
-                raise StorageError(
-                    f"{name} is a pickle-type file; artifacts hold safetensors, JSON and text only."
-                )
+                raise StorageError(f"{name} is a pickle-type file; artifacts hold safetensors, JSON and text only.")
             sync_file(build.path / name)
         files = {name: file_digest(build.path / name) for name in names}
         digest = hashlib.sha256(json.dumps([build.kind, files], sort_keys=True).encode()).hexdigest()[:16]

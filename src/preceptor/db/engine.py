@@ -66,9 +66,7 @@ def make_engine(settings: Settings) -> sa.Engine:
         ) from None
     if version < MINIMUM_SERVER_VERSION:
         engine.dispose()
-        raise ConfigError(
-            f"PostgreSQL {version} is too old; preceptor needs {MINIMUM_SERVER_VERSION} or newer."
-        )
+        raise ConfigError(f"PostgreSQL {version} is too old; preceptor needs {MINIMUM_SERVER_VERSION} or newer.")
     return engine
 
 

@@ -82,7 +82,5 @@ class ArtifactParent(Table):
     """An edge of the lineage: `artifact_id` was made from `parent_id`."""
 
     __tablename__ = "artifact_parents"
-    artifact_id: Mapped[str] = mapped_column(
-        ForeignKey("artifacts.artifact_id", ondelete="CASCADE"), primary_key=True
-    )
+    artifact_id: Mapped[str] = mapped_column(ForeignKey("artifacts.artifact_id", ondelete="CASCADE"), primary_key=True)
     parent_id: Mapped[str] = mapped_column(String, primary_key=True)

@@ -114,6 +114,4 @@ class Alert(Table):
     message: Mapped[str] = mapped_column(Text)
     raised_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     resolved_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    __table_args__ = (
-        Index("alerts_open_key_idx", "key", unique=True, postgresql_where=text("resolved_at IS NULL")),
-    )
+    __table_args__ = (Index("alerts_open_key_idx", "key", unique=True, postgresql_where=text("resolved_at IS NULL")),)

@@ -183,9 +183,7 @@ class QueueItem(Table):
     overlap: Mapped[int] = mapped_column(Integer, server_default="2")
     priority: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    __table_args__ = (
-        UniqueConstraint("kind", "interaction_a", "interaction_b", name="queue_items_content_key"),
-    )
+    __table_args__ = (UniqueConstraint("kind", "interaction_a", "interaction_b", name="queue_items_content_key"),)
 
 
 class Assignment(Table):
@@ -201,6 +199,4 @@ class Assignment(Table):
     lease_until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    __table_args__ = (
-        UniqueConstraint("item_id", "clinician_id", name="assignments_item_id_clinician_id_key"),
-    )
+    __table_args__ = (UniqueConstraint("item_id", "clinician_id", name="assignments_item_id_clinician_id_key"),)

@@ -112,9 +112,7 @@ class ExperimentAssignment(Table):
     probability: Mapped[float] = mapped_column(Float)
     stratum: Mapped[str | None] = mapped_column(String)
     assigned_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    __table_args__ = (
-        UniqueConstraint("experiment_id", "unit", name="experiment_assignments_experiment_id_unit_key"),
-    )
+    __table_args__ = (UniqueConstraint("experiment_id", "unit", name="experiment_assignments_experiment_id_unit_key"),)
 
 
 class Exposure(Table):
