@@ -1,0 +1,1 @@
+"""Clinical text and secrets in, de-identified text and sealed fields out; the ground under every stage."""
