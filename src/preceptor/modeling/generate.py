@@ -1,0 +1,195 @@
+"""Prompts go in, sampled answers come out; the same seed gives the same answers whatever the batch size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preceptor.errors import InputError
+from preceptor.modeling.decoders import make_decoder
+from preceptor.modeling.policy_model import context_length, eos_ids
+from preceptor.modeling.sequences import encode_prompt
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 256  # words a cell when the cumulated probability is searched in two levels
+_COMPACT_BELOW = 0.8  # finished rows leave the batch once this share of rows is still under way
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer; `token_ids` ends with the end token when `finished`."""
+
+    text: str
+    token_ids: list[int]
+    finished: bool
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    n: int = 1,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Completion]]:
+    """Sample `n` answers of at most `max_new_tokens` tokens to each prompt; temperature 0 takes the likeliest word.
+
+    `batch_size` counts answers under way together. Prompts that do not fit the model's context beside the
+    answer keep their end, and how many were cut is logged. `progress(done, total)` counts answers.
+    Raises InputError for values out of range.
+    """
+    room = context_length(model) - max_new_tokens
+    if room < 1:
+        raise InputError(f"max_new_tokens {max_new_tokens} fills the model's context: lower it.")
+    encoded = [encode_prompt(tokenizer, prompt, room) for prompt in prompts]
+    cut = sum(1 for _, removed in encoded if removed)
+    if cut:
+        logger.warning("%d of %d prompts were longer than the model's context and kept their end.", cut, len(prompts))
+    sampled = generate_ids(
+        model,
+        [ids for ids, _ in encoded],
+        eos=eos_ids(model, tokenizer),
+        n=n,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    stops = set(eos_ids(model, tokenizer))
+    return [
+        [Completion(tokenizer.decode(ids, skip_special_tokens=True).strip(), ids, ids[-1] in stops) for ids in answers]
+        for answers in sampled
+    ]
+
+
+@torch.no_grad()
+def generate_ids(
+    model: Any,
+    prompts: Sequence[list[int]],
+    *,
+    eos: Sequence[int],
+    n: int = 1,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[list[int]]]:
+    """Sample `n` token sequences for each prompt's ids; each ends with an `eos` id or at `max_new_tokens`.
+
+    Each answer draws from its own stream, seeded by (seed, prompt index, answer index), so neither the batch
+    size nor the other prompts change it beyond rounding. Prompts of like length share a batch.
+    """
+    if n < 1 or max_new_tokens < 1 or batch_size < 1:
+        raise InputError("n, max_new_tokens and batch_size must be at least 1.")
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise InputError(f"temperature {temperature} must be 0 or more, and top_p {top_p} above 0 and at most 1.")
+    if any(not ids for ids in prompts):
+        raise InputError("A prompt has no tokens: empty prompts cannot be answered.")
+    decoder = make_decoder(model)
+    answers: list[list[list[int]]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    at_once = max(1, batch_size // n)
+    done = 0
+    for start in range(0, len(order), at_once):
+        chosen = order[start : start + at_once]
+        uniforms = np.stack(
+            [
+                np.random.default_rng([seed, index, answer]).random(max_new_tokens)
+                for index in chosen
+                for answer in range(n)
+            ]
+        )
+        ids, mask = pad_left([prompts[i] for i in chosen])
+        logits = decoder.prefill(ids, mask, max_new_tokens)
+        if n > 1:
+            rows = torch.arange(len(chosen)).repeat_interleave(n)
+            decoder.select(rows)
+            logits = logits[rows]
+        rows_out = _run(decoder, logits, torch.from_numpy(uniforms), eos, temperature, top_p)
+        for place, index in enumerate(chosen):
+            answers[index] = rows_out[place * n : (place + 1) * n]
+        done += len(chosen) * n
+        if progress is not None:
+            progress(done, len(prompts) * n)
+    return answers
+
+
+def pad_left(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, (B, longest row), padded on the left with id 0 under a 0 of the mask."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.tensor(row)
+        mask[i, width - len(row) :] = 1
+    return ids, mask
+
+
+def _run(
+    decoder: Any, logits: Tensor, uniforms: Tensor, eos: Sequence[int], temperature: float, top_p: float
+) -> list[list[int]]:
+    """Sample until every row has ended; rows that ended leave the batch."""
+    total, steps = uniforms.shape
+    out: list[list[int]] = [[] for _ in range(total)]
+    stops = torch.tensor(list(eos))
+    alive = torch.arange(total)  # which answer each row of the batch is
+    running = torch.ones(total, dtype=torch.bool)  # of the rows in the batch
+    for step in range(steps):
+        tokens = sample(logits, uniforms[alive, step], temperature=temperature, top_p=top_p)
+        for row, token in zip(alive[running].tolist(), tokens[running].tolist(), strict=True):
+            out[row].append(token)
+        running &= ~torch.isin(tokens, stops)
+        left = int(running.sum())
+        if left == 0 or step == steps - 1:
+            break
+        if left < _COMPACT_BELOW * len(alive):
+            rows = running.nonzero()[:, 0]
+            decoder.select(rows)
+            alive, tokens, running = alive[rows], tokens[rows], running[rows]
+        logits = decoder.step(tokens)
+    return out
+
+
+def sample(logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+    """Draw one word a row from `softmax(logits / temperature)` (B, V) with a uniform number a row (B,).
+
+    The inverse of the cumulated distribution is searched in cells of 256 words, then inside the cell: exact,
+    and far cheaper than one random number a word.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    probs = torch.softmax(logits / temperature if temperature != 1 else logits, dim=-1, dtype=torch.float32)
+    order = None
+    if top_p < 1:
+        probs, order = probs.sort(dim=-1, descending=True)
+        before = probs.cumsum(-1) - probs
+        probs = probs.masked_fill(before >= top_p, 0.0)
+    batch, words = probs.shape
+    cells = torch.nn.functional.pad(probs, (0, -words % _CHUNK)).view(batch, -1, _CHUNK)  # (B, cells, 256)
+    mass = cells.sum(-1, dtype=torch.float64).cumsum(-1)  # (B, cells)
+    target = uniforms.to(torch.float64) * mass[:, -1]
+    cell = torch.searchsorted(mass, target[:, None], right=True).clamp(max=mass.shape[1] - 1)[:, 0]  # (B,)
+    rows = torch.arange(batch)
+    below = torch.where(cell > 0, mass[rows, (cell - 1).clamp(min=0)], 0.0)
+    inside = cells[rows, cell].to(torch.float64).cumsum(-1)  # (B, 256)
+    offset = torch.searchsorted(inside, (target - below)[:, None], right=True)[:, 0]
+    # rounding may point one past the last word that has any mass
+    last = (cells[rows, cell] > 0).long().cumsum(-1).argmax(-1)
+    words_drawn = cell * _CHUNK + torch.minimum(offset, last)
+    return words_drawn if order is None else order[rows, words_drawn]
