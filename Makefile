@@ -1,0 +1,36 @@
+# `make demo` runs the whole round on this machine; `make test` proves it. Both set up what they need first.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.ready
+SERVE ?= 1
+
+.PHONY: setup demo serve test check bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt models.txt scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/preceptor demo $(if $(filter 0,$(SERVE)),--no-serve)
+
+serve: setup
+	@$(BIN)/preceptor serve
+
+test: setup
+	@scripts/browser
+	@$(BIN)/pytest
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: setup
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv .preceptor build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

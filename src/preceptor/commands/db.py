@@ -1,0 +1,48 @@
+"""`preceptor db`: bring the schema up to date, say what is there, print the address."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from preceptor.commands.parsing import choose
+from preceptor.db.engine import VERSION_TABLE, connect, make_engine
+from preceptor.settings import load_settings
+
+_COUNTED = ("users", "interactions", "rlhf_feedback", "rlhf_preferences", "curated_records", "rounds", "releases")
+
+
+def upgrade() -> None:
+    """Bring the database to the newest schema."""
+    connect(load_settings()).dispose()
+    print("The database is up to date.")
+
+
+def status() -> None:
+    """Show the server, the schema version and how many rows the main tables hold."""
+    engine = connect(load_settings())
+    with engine.connect() as connection:
+        print(connection.exec_driver_sql("SELECT split_part(version(), ' on ', 1)").scalar_one())
+        print("schema", connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar_one())  # noqa: S608
+        for table in _COUNTED:
+            count = connection.execute(sa.select(sa.func.count()).select_from(sa.table(table))).scalar_one()
+            print(f"{table:<18}{count:>10}")
+    engine.dispose()
+
+
+def url() -> None:
+    """Print the database's address (without a password), for psql or another client."""
+    engine = make_engine(load_settings())
+    print(engine.url.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql"))
+    engine.dispose()
+
+
+def main(words: list[str]) -> None:
+    choose(
+        {
+            "upgrade": (upgrade, "bring the schema up to date"),
+            "status": (status, "server, schema version and row counts"),
+            "url": (url, "the address, for psql"),
+        },
+        words,
+        prog="db",
+    )
