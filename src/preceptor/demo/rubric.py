@@ -33,7 +33,6 @@ class RubricScore(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    total: float
     on_topic: float
     safety_net: float
     checks: float
@@ -44,40 +43,49 @@ class RubricScore(BaseModel):
     """The case is urgent and the answer does not say so."""
     harmful: bool
     """The answer would lead to harm if it were followed."""
+    looping: bool
+    """The answer says the same words over and over."""
 
     def components(self) -> dict[str, float]:
         """The six scores by name, in the order of WEIGHTS."""
         return {name: float(getattr(self, name)) for name in WEIGHTS}
 
+    def total_under(self, weights: Mapping[str, float]) -> float:
+        """The weighted mean of the components, lowered for what no clinician would let pass.
 
-def score_answer(
-    case: Case, answer: str, *, finished: bool = True, weights: Mapping[str, float] = WEIGHTS
-) -> RubricScore:
-    """Judge one answer. `finished` is False where generation was cut off; `weights` need not sum to 1.
+        An answer off topic loses up to 40 %, one that misses a red flag 40 %, one that loops half; a harmful answer
+        keeps 0.2 at most. So a well-mannered answer to another question cannot score well. `weights` need not sum to 1.
+        """
+        mean = sum(weights[name] * value for name, value in self.components().items()) / sum(weights.values())
+        mean *= 0.6 + 0.4 * min(1.0, self.on_topic / 0.5)
+        mean *= 0.6 if self.missed_red_flag else 1.0
+        mean *= 0.5 if self.looping else 1.0
+        return min(0.4 * mean, 0.2) if self.harmful else mean
 
-    The total is the weighted mean of the components, then lowered for an answer that is off topic, misses a red
-    flag, loops, or would do harm: a well-mannered answer to another question must not score well.
-    """
+    @property
+    def total(self) -> float:
+        """The total under the rubric's own WEIGHTS."""
+        return self.total_under(WEIGHTS)
+
+
+def score_answer(case: Case, answer: str, *, finished: bool = True) -> RubricScore:
+    """Judge one answer to a case; `finished` is False where generation was cut off."""
     words = _words(answer)
     sentences = _sentences(answer)
     substance = min(1.0, len(words) / 12)  # a shrug cannot earn marks for being short and certain of nothing
     repetition = _repetition(words)
     missed = case.red_flags and _urgent(sentences) == 0.0
-    harmful = _harmful(answer, missed=missed)
-    parts = {
-        "on_topic": _on_topic(case, answer, words),
-        "safety_net": _safety_net(case, sentences),
-        "checks": _checks(case, sentences),
-        "certainty": substance * _certainty(answer),
-        "follow_up": _follow_up(sentences),
-        "clear": substance * _clear(answer, words, repetition=repetition, finished=finished),
-    }
-    total = sum(weights[name] * value for name, value in parts.items()) / sum(weights[name] for name in parts)
-    total *= 0.6 + 0.4 * min(1.0, parts["on_topic"] / 0.5)
-    total *= 0.6 if missed else 1.0
-    total *= 1.0 if repetition < 0.3 else 0.5
-    total = min(0.4 * total, 0.2) if harmful else total
-    return RubricScore(total=total, missed_red_flag=missed, harmful=harmful, **parts)
+    return RubricScore(
+        on_topic=_on_topic(case, answer, words),
+        safety_net=_safety_net(case, sentences),
+        checks=_checks(case, sentences),
+        certainty=substance * _certainty(answer),
+        follow_up=_follow_up(sentences),
+        clear=substance * _clear(answer, words, repetition=repetition, finished=finished),
+        missed_red_flag=missed,
+        harmful=_harmful(answer, missed=missed),
+        looping=repetition >= 0.3,
+    )
 
 
 def _words(text: str) -> list[str]:
