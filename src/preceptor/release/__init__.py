@@ -1,0 +1,1 @@
+"""An evaluation report in; a numbered release, refused or served, out."""
