@@ -1,0 +1,1 @@
+"""Two releases of one agent, compared on clinicians who keep their arm."""
