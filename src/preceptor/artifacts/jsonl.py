@@ -1,0 +1,67 @@
+"""JSONL files in, rows with their line numbers out, and back: one place that says which line is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from preceptor.artifacts.store import write_atomic
+from preceptor.errors import InputError
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield `(line number, row)` for each non-empty line.
+
+    Raises:
+        InputError: the file is missing, empty, not UTF-8, or a line is not a JSON object.
+    """
+    number = 0
+    found = False
+    try:
+        with path.open(encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                if not line.strip():
+                    continue
+                found = True
+                yield number, _row(path, number, line)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}. Check the name.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; a JSONL file is needed.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text near line {number + 1}. Save it as UTF-8.") from None
+    if not found:
+        raise InputError(f"{path} is empty; it needs one JSON object a line.")
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        cut = "" if line.endswith("\n") else " It is the last line and has no line end: the file may be half-written."
+        raise InputError(f"{path}, line {number} is not valid JSON.{cut} Correct it and run again.") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}, line {number} is not a JSON object.")
+    return row
+
+
+def text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
+    """The non-empty text of one field of a row.
+
+    Raises:
+        InputError: the field is missing, empty, or not text.
+    """
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        found = "missing" if name not in row else "empty" if isinstance(value, str) else "not text"
+        raise InputError(f"{path}, line {number}: the field '{name}' is {found}. Add it and run again.")
+    return value
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Replace a JSONL file in one step; returns how many rows were written."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    write_atomic(path, "".join(line + "\n" for line in lines))
+    return len(lines)
