@@ -8,28 +8,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preceptor.privacy.cipher import SEALED_PREFIX, Key, derive_key, open_sealed, seal
+from preceptor.errors import ConfigError
+from preceptor.privacy.cipher import Context, Keyset, is_sealed, load_keyset, open_sealed, seal
 from preceptor.settings import Settings
 
 
 @dataclass(frozen=True)
 class TextCipher:
-    """Seals and opens text columns; `key` is None where encryption at rest is off."""
+    """Seals and opens text columns; `key` is None where encryption at rest is off.
 
-    key: Key | None
+    The row is named by its public id (`feedback_id`, `preference_id`, `interaction_id`), which never changes.
+    """
+
+    key: Keyset | None
 
     def seal(self, text: str | None, *, table: str, column: str, row: str) -> str | None:
         if text is None or self.key is None:
             return text
-        return seal(text, key=self.key, context=f"{table}/{column}/{row}")
+        return seal(text, key=self.key, context=Context(table=table, column=column, row=row))
 
     def open(self, text: str | None, *, table: str, column: str, row: str) -> str | None:
-        if text is None or not text.startswith(SEALED_PREFIX):
+        """Read a value.
+
+        Raises:
+            ConfigError: it is sealed and no key, or another one, is configured.
+            StorageError: it was changed, or moved from another place.
+        """
+        if text is None or not is_sealed(text):
             return text
-        return open_sealed(text, key=self.key, context=f"{table}/{column}/{row}")
+        if self.key is None:
+            raise ConfigError(f"{table}.{column} is encrypted, but PRECEPTOR_ENCRYPTION_KEY is not set. Set it.")
+        return open_sealed(text, key=self.key, context=Context(table=table, column=column, row=row))
 
 
 def make_cipher(settings: Settings) -> TextCipher:
     """The cipher of this installation."""
     secret = settings.encryption_key
-    return TextCipher(derive_key(secret.get_secret_value()) if secret else None)
+    return TextCipher(load_keyset([secret.get_secret_value()]) if secret else None)
