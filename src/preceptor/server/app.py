@@ -65,14 +65,12 @@ def _optional(name: str) -> ModuleType | None:
 
 def access_rules(app: FastAPI) -> list[tuple[str, str, AccessRule | None]]:
     """Every (method, path, rule) that the application answers to."""
-    found = []
+    found: list[tuple[str, str, AccessRule | None]] = []
     for context in iter_route_contexts(app.routes):
         if not isinstance(context.original_route, APIRoute):
             continue
-        rule = next(
-            (item.call for item in _flatten(context.dependant) if isinstance(item.call, AccessRule)),
-            None,
-        )
+        calls = [item.call for item in _flatten(context.dependant)]
+        rule = next((call for call in calls if isinstance(call, AccessRule)), None)
         found += [(method, str(context.path), rule) for method in sorted(context.methods or ())]
     return found
 

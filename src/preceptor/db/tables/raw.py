@@ -88,6 +88,7 @@ class Feedback(Table):
     arm: Mapped[str | None] = mapped_column(String)
     model_digest: Mapped[str | None] = mapped_column(String)
     rater_specialty: Mapped[str | None] = mapped_column(String)
+    consent_scope: Mapped[str | None] = mapped_column(String)  # in force when it was judged; null where none
     active_ms: Mapped[int | None] = mapped_column(Integer)
     revision: Mapped[int] = mapped_column(Integer, server_default="1")
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -142,6 +143,7 @@ class Preference(Table):
     arm_a: Mapped[str | None] = mapped_column(String)
     arm_b: Mapped[str | None] = mapped_column(String)
     rater_specialty: Mapped[str | None] = mapped_column(String)
+    consent_scope: Mapped[str | None] = mapped_column(String)  # in force when it was judged; null where none
     active_ms: Mapped[int | None] = mapped_column(Integer)
     revision: Mapped[int] = mapped_column(Integer, server_default="1")
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -199,4 +201,5 @@ class Assignment(Table):
     lease_until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    result_ids: Mapped[list[str] | None] = mapped_column(JSONB)  # the judgements it led to, for undo
     __table_args__ = (UniqueConstraint("item_id", "clinician_id", name="assignments_item_id_clinician_id_key"),)

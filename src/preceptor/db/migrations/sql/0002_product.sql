@@ -345,6 +345,7 @@ ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS experiment_id VARCHAR;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS arm VARCHAR;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS model_digest VARCHAR;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS rater_specialty VARCHAR;
+ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS consent_scope VARCHAR;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS active_ms INTEGER;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS revision INTEGER DEFAULT '1' NOT NULL;
 ALTER TABLE rlhf_feedback ADD COLUMN IF NOT EXISTS updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL;
@@ -374,6 +375,7 @@ ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS experiment_id VARCHAR;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS arm_a VARCHAR;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS arm_b VARCHAR;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS rater_specialty VARCHAR;
+ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS consent_scope VARCHAR;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS active_ms INTEGER;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS revision INTEGER DEFAULT '1' NOT NULL;
 ALTER TABLE rlhf_preferences ADD COLUMN IF NOT EXISTS updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL;
@@ -390,6 +392,7 @@ CREATE TABLE assignments (
     lease_until TIMESTAMP WITH TIME ZONE NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     completed_at TIMESTAMP WITH TIME ZONE,
+    result_ids JSONB,
     PRIMARY KEY (id),
     CONSTRAINT assignments_item_id_clinician_id_key UNIQUE (item_id, clinician_id),
     UNIQUE (assignment_id),
