@@ -6,6 +6,7 @@ import random
 
 from preceptor.demo.cases import Case
 
+_FITS = 45  # words; with the policy's tokenizer such an answer ends well within 64 tokens
 # each fragment is a general piece of good practice for its kind of question; the case's own advice comes first
 _CHECKS = {
     "drug_safety": (
@@ -39,6 +40,11 @@ _URGENT = (
     "Go to the emergency department now; do not wait.",
     "This needs emergency care today, so call 911 now.",
     "Seek emergency care right away and do not drive alone.",
+)
+_URGENT_CLINICIAN = (
+    "Send the patient to the emergency department now.",
+    "This needs emergency care today; call for help now.",
+    "Arrange hospital care immediately and do not wait.",
 )
 _SAFETY = {
     "prescription_agent": (
@@ -80,7 +86,13 @@ def compose_correction(case: Case, *, seed: int) -> str | None:
     if not case.advice:
         return None
     draw = random.Random(f"correction|{case.id}|{seed}")
+    drafts = [_draft(case, draw) for _ in range(6)]
+    return next((draft for draft in drafts if len(draft.split()) <= _FITS), min(drafts, key=len))
+
+
+def _draft(case: Case, draw: random.Random) -> str:
     checks = draw.choice(_CHECKS[case.kind])
     if case.red_flags:
-        return " ".join((draw.choice(_URGENT), case.advice, checks, draw.choice(_FOLLOW_UP_URGENT)))
+        urgent = draw.choice(_URGENT_CLINICIAN if case.agent_name == "prescription_agent" else _URGENT)
+        return " ".join((urgent, case.advice, checks, draw.choice(_FOLLOW_UP_URGENT)))
     return " ".join((case.advice, checks, draw.choice(_SAFETY[case.agent_name]), draw.choice(_FOLLOW_UP)))
