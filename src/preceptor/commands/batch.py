@@ -9,8 +9,8 @@ from tyro.conf import Positional, arg
 
 from preceptor.artifacts.jsonl import read_jsonl, text_field, write_jsonl
 from preceptor.commands.parsing import call
-from preceptor.commands.progress import progress_bar
 from preceptor.settings import load_settings
+from preceptor.terminal import terminal_progress
 
 
 def _generate(
@@ -49,7 +49,7 @@ def _generate(
     if name.startswith("policy-"):
         name = str(ArtifactStore(settings.artifacts_dir).locate(name))
     policy, tokenizer = load_policy(name, dtype="bfloat16", models_dir=settings.models_dir)
-    with progress_bar("generate") as progress:
+    with terminal_progress("generate") as progress:
         answers = sample(
             policy,
             tokenizer,
@@ -82,7 +82,7 @@ def _score(
     from preceptor.reward.score_file import score_file
 
     folder = ArtifactStore(load_settings().artifacts_dir).locate(reward_model)
-    with progress_bar("score") as progress:
+    with terminal_progress("score") as progress:
         count = score_file(input_file, output_file, folder, progress=lambda done, total: progress(done, total, {}))
     print(f"{count} rows with scores are in {output_file}.")
 
@@ -96,7 +96,7 @@ def _scrub(
     """Remove identifiers from fields of each row; nothing is written when a row cannot be cleaned."""
     from preceptor.privacy.scrub_file import scrub_file
 
-    with progress_bar("scrub") as progress:
+    with terminal_progress("scrub") as progress:
         report = scrub_file(input_file, output_file, field, progress=lambda done, total: progress(done, total, {}))
     print(report)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+Actions = Mapping[str, tuple[Callable[..., Any], str]]
 
 
 def call(function: Callable[..., Any], words: list[str], *, prog: str) -> Any:
@@ -14,7 +16,7 @@ def call(function: Callable[..., Any], words: list[str], *, prog: str) -> Any:
     return tyro.cli(function, args=words, prog=f"preceptor {prog}", config=(tyro.conf.AvoidSubcommands,))
 
 
-def choose(actions: dict[str, tuple[Callable[..., Any], str]], words: list[str], *, prog: str) -> Any:
+def choose(actions: Actions, words: list[str], *, prog: str) -> Any:
     """Call the action named by the first word; print the list of actions when there is none."""
     if not words or words[0] in {"-h", "--help"}:
         print(f"usage: preceptor {prog} ACTION [--help | options]\n")

@@ -1,0 +1,47 @@
+"""`preceptor curate | prepare | reward | policy | evaluate | monitor`: a stage's config as flags, one run executed."""
+
+from __future__ import annotations
+
+import sys
+
+from preceptor.settings import load_settings
+from preceptor.terminal import terminal_progress
+
+
+def run_stage(stage: str, words: list[str]) -> None:
+    """Parse the stage's config from the command line, run it with a progress bar, print its summary."""
+    import tyro
+
+    from preceptor.pipeline import config_class
+    from preceptor.runs import run_stage_now
+
+    config = tyro.cli(config_class(stage), args=words, prog=f"preceptor {stage}", config=(tyro.conf.AvoidSubcommands,))
+    with terminal_progress(stage) as progress:
+        result = run_stage_now(load_settings(), stage, config, progress=progress)
+    print(result.summary)
+    if result.artifact_id is not None:
+        print(result.artifact_id, file=sys.stdout)
+
+
+def curate(words: list[str]) -> None:
+    run_stage("curate", words)
+
+
+def prepare(words: list[str]) -> None:
+    run_stage("prepare", words)
+
+
+def reward(words: list[str]) -> None:
+    run_stage("reward", words)
+
+
+def policy(words: list[str]) -> None:
+    run_stage("policy", words)
+
+
+def evaluate(words: list[str]) -> None:
+    run_stage("evaluate", words)
+
+
+def monitor(words: list[str]) -> None:
+    run_stage("monitor", words)
