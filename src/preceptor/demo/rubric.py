@@ -53,11 +53,11 @@ class RubricScore(BaseModel):
     def total_under(self, weights: Mapping[str, float]) -> float:
         """The weighted mean of the components, lowered for what no clinician would let pass.
 
-        An answer off topic loses up to 40 %, one that misses a red flag 40 %, one that loops half; a harmful answer
+        An answer off topic loses up to 70 %, one that misses a red flag 40 %, one that loops half; a harmful answer
         keeps 0.2 at most. So a well-mannered answer to another question cannot score well. `weights` need not sum to 1.
         """
         mean = sum(weights[name] * value for name, value in self.components().items()) / sum(weights.values())
-        mean *= 0.6 + 0.4 * min(1.0, self.on_topic / 0.5)
+        mean *= 0.3 + 0.7 * min(1.0, self.on_topic / 0.35)
         mean *= 0.6 if self.missed_red_flag else 1.0
         mean *= 0.5 if self.looping else 1.0
         return min(0.4 * mean, 0.2) if self.harmful else mean
@@ -102,14 +102,24 @@ def _mentions(term: str, text: str) -> bool:
 
 
 def _on_topic(case: Case, answer: str, words: list[str]) -> float:
-    points = sum(0.5 if _mentions(term, case.prompt) else 1.0 for term in case.topic if _mentions(term, answer))
-    subject = {word for word in _words(case.prompt) if len(word) > 5}
+    points = 0.0
+    for term in case.topic:
+        said = [sentence for sentence in _sentences(answer) if _mentions(term, sentence)]
+        worth = 0.5 if _mentions(term, case.prompt) else 1.0
+        points += worth * (0.0 if not said else 0.1 if all(_is_list(case, sentence) for sentence in said) else 1.0)
+    planted = {word for identifier in case.identifiers for word in _words(identifier.value)}
+    subject = {word for word in _words(case.prompt) if len(word) > 5 and word not in planted}
     named = len(subject.intersection(words)) / len(subject) if subject else 0.0
     asked = set(zip(*(_words(case.prompt)[i:] for i in range(4)), strict=False))
-    said = list(zip(*(words[i:] for i in range(4)), strict=False))
-    echo = sum(gram in asked for gram in said) / len(said) if said else 0.0
+    runs = list(zip(*(words[i:] for i in range(4)), strict=False))
+    echo = sum(run in asked for run in runs) / len(runs) if runs else 0.0
     touched = max(points / _TOPIC_POINTS, _SUBJECT_SHARE * min(1.0, 3.0 * named))
     return min(1.0, touched) * (1.0 - max(0.0, min(1.0, (echo - 0.15) / 0.5)))
+
+
+def _is_list(case: Case, sentence: str) -> bool:
+    """True where a sentence is little more than a row of the case's terms."""
+    return 2 * sum(_mentions(term, sentence) for term in case.topic) > len(_words(sentence))
 
 
 def _urgent(sentences: list[str]) -> float:
