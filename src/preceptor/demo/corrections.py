@@ -86,7 +86,7 @@ def compose_correction(case: Case, *, seed: int) -> str | None:
     if not case.advice:
         return None
     draw = random.Random(f"correction|{case.id}|{seed}")
-    drafts = [_draft(case, draw) for _ in range(6)]
+    drafts = [_draft(case, draw) for _ in range(12)]
     return next((draft for draft in drafts if len(draft.split()) <= _FITS), min(drafts, key=len))
 
 
