@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     policy_model: str = Field(default="gpt2", description="Base model that answers and is trained.")
     reward_model: str = Field(default="bert-base-uncased", description="Base model of the reward model.")
     retrain_threshold: int = Field(default=1000, ge=1, description="New eligible samples that start a round.")
+    retrain_on_simulated: bool = Field(
+        default=False, description="Whether judgements of simulated clinicians count toward a round and train it."
+    )
     upstream_url: str | None = Field(default=None, description="OpenAI-compatible server to answer from.")
     upstream_api_key: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
