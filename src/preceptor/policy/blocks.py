@@ -1,0 +1,78 @@
+"""A language model's body goes in; its lower or upper layers come out as a body of their own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from preceptor.errors import ModelError
+
+# model_type -> (attribute of the body, of its layers, of its last norm)
+_LAYOUTS = {"llama": ("model", "layers", "norm"), "gpt2": ("transformer", "h", "ln_f")}
+
+
+def body_of(model: Any) -> Any:
+    """The model without its output matrix."""
+    return getattr(model, _layout(model.config)[0])
+
+
+def layers_of(body: Any) -> nn.ModuleList:
+    """The body's transformer layers."""
+    layers: nn.ModuleList = getattr(body, _layout(body.config)[1])
+    return layers
+
+
+def norm_of(body: Any) -> nn.Module:
+    """The body's last normalization."""
+    norm: nn.Module = getattr(body, _layout(body.config)[2])
+    return norm
+
+
+def lower_body(body: Any, count: int) -> Any:
+    """Token ids to the output of the first `count` layers; shares its weights with `body`."""
+    lower = _without_layers(body, count)
+    _, layers, norm = _layout(body.config)
+    setattr(lower, layers, nn.ModuleList(layers_of(body)[:count]))
+    setattr(lower, norm, nn.Identity())
+    return lower
+
+
+def upper_body(body: Any, count: int) -> Any:
+    """Output of the layers below to final hidden states, through copies of the last `count` layers."""
+    upper = _without_layers(body, count)
+    for embedding in ("embed_tokens", "wte"):  # it reads hidden states, and must not own the shared weights
+        upper._modules.pop(embedding, None)
+    _, layers, norm = _layout(body.config)
+    setattr(upper, layers, copy.deepcopy(nn.ModuleList(layers_of(body)[-count:])))
+    setattr(upper, norm, copy.deepcopy(norm_of(body)))
+    if body.config.model_type == "gpt2":
+        upper.wpe = _NoPositions()  # the positions were added below
+    return upper
+
+
+def _without_layers(body: Any, count: int) -> Any:
+    """A shallow copy of the body, whose parts can be replaced without touching the body itself."""
+    shell = copy.copy(body)
+    shell._modules = dict(body._modules)
+    shell.config = copy.copy(body.config)
+    shell.config.num_hidden_layers = count
+    return shell
+
+
+def _layout(config: Any) -> tuple[str, str, str]:
+    try:
+        return _LAYOUTS[config.model_type]
+    except KeyError:
+        raise ModelError(
+            f"PPO trains models of type {', '.join(_LAYOUTS)}, not {config.model_type}: name another base model."
+        ) from None
+
+
+class _NoPositions(nn.Module):
+    """Position embeddings of zero."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        return torch.zeros(*position_ids.shape, 1)

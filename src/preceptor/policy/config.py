@@ -1,0 +1,101 @@
+"""The settings of a PPO run, said once: command-line flags, API body and stored run record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class PolicyConfig(BaseModel):
+    """How to improve a policy with PPO."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_model: str | None = Field(
+        None, description="Model to start from: hub name, folder or policy artifact; default: the configured one."
+    )
+    reward_model: str | None = Field(
+        None, description="Reward model: artifact id or folder; default: the newest reward model artifact."
+    )
+    prompts_file: Path | None = Field(
+        None, description="JSONL file with a `prompt` a line; default: the reward model's training prompts."
+    )
+    mode: Literal["hydra", "full"] = Field(
+        "hydra", description="hydra trains the top layers on a frozen trunk; full trains all, with a critic."
+    )
+    train_layers: int = Field(6, ge=1, description="Top layers trained in hydra mode.")
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="Arithmetic of matrix products.")
+
+    learning_rate: float = Field(1.4e-5, gt=0, description="AdamW rate of the policy.")
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="AdamW rate of the values; default: the policy's, and 1e-3 in hydra mode."
+    )
+    batch_size: int = Field(16, ge=1, description="Answers in one roll-out.")
+    mini_batch_size: int = Field(4, ge=1, description="Answers in one forward and backward pass.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Mini-batches an optimizer step.")
+    epochs: int = Field(1, ge=1, description="Passes over the prompts.")
+    ppo_epochs: int = Field(4, ge=1, description="Optimizer passes over one roll-out.")
+    early_stopping: bool = Field(True, description="Stop the passes over a roll-out beyond target_kl.")
+    target_kl: float = Field(0.1, gt=0, description="Approximate KL from the roll-out policy that stops them.")
+    seed: int = Field(42, ge=0, description="Seed of prompts, sampling and mini-batches.")
+
+    init_kl_coef: float = Field(0.05, ge=0, description="Weight of KL to the reference policy, at the start.")
+    adap_kl_ctrl: bool = Field(True, description="Adapt that weight so that KL nears kl_target.")
+    kl_target: float = Field(6.0, gt=0, description="Nats an answer that the adaptive weight aims at.")
+    kl_horizon: int = Field(10_000, ge=1, description="Answers over which the weight adapts.")
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount of later rewards.")
+    lam: float = Field(0.95, ge=0, le=1, description="Lambda of the advantage estimate.")
+    cliprange: float = Field(0.2, gt=0, description="Clip of the policy ratio.")
+    cliprange_value: float = Field(0.2, gt=0, description="Clip of the value's move.")
+    vf_coef: float = Field(0.1, ge=0, description="Weight of the value loss.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient norm above which gradients are scaled down.")
+    whiten_rewards: bool = Field(False, description="Scale rewards to unit variance before the advantages.")
+    normalize_scores: bool = Field(True, description="Scale scores to mean 0, deviation 1 on reference answers.")
+    score_clip: float = Field(5.0, gt=0, description="Scaled scores beyond this are cut to it.")
+    missing_eos_penalty: float = Field(
+        1.0, ge=0, description="Taken from the scaled score of an answer that did not end."
+    )
+
+    answers_per_prompt: int = Field(
+        1, ge=1, description="Answers to each prompt; above 1, the others' mean score is the baseline."
+    )
+    max_new_tokens: int = Field(64, ge=1, description="Length limit of an answer, in tokens.")
+    max_prompt_tokens: int = Field(256, ge=8, description="Prompts longer than this keep their end.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of sampling and of the log-probabilities.")
+    max_prompts: int = Field(256, ge=1, description="Prompts used, at most.")
+    max_minutes: float = Field(30.0, gt=0, description="Time after which training ends with what it has.")
+    max_updates: int | None = Field(None, ge=1, description="Roll-outs after which training ends.")
+
+    warm_start_epochs: int = Field(0, ge=0, description="Supervised passes over chosen answers before PPO.")
+    warm_start_learning_rate: float = Field(1e-4, gt=0, description="AdamW rate of those passes.")
+    warm_start_file: Path | None = Field(
+        None, description="JSONL with `prompt` and `chosen`; default: the reward model's own dataset."
+    )
+
+    checkpoint_every: int = Field(10, ge=1, description="Roll-outs between checkpoints.")
+    tensorboard: bool = Field(False, description="Also write metrics for TensorBoard.")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> PolicyConfig:
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError("batch_size must be a multiple of mini_batch_size")
+        if self.batch_size % self.answers_per_prompt:
+            raise ValueError("batch_size must be a multiple of answers_per_prompt")
+        return self
+
+
+# What moved SmolLM2-135M fastest on two CPU cores against a dense reward; measured in docs/policy.md.
+DEMO: dict[str, Any] = {
+    "mode": "hydra",
+    "train_layers": 6,
+    "learning_rate": 2e-4,
+    "batch_size": 64,
+    "mini_batch_size": 16,
+    "ppo_epochs": 2,
+    "answers_per_prompt": 4,
+    "max_new_tokens": 48,
+    "init_kl_coef": 0.02,
+    "max_minutes": 5.0,
+}

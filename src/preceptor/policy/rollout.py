@@ -1,0 +1,147 @@
+"""Prompts go in; sampled answers with scores, log-probabilities, values and advantages come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preceptor.errors import DataError
+from preceptor.modeling.generate import generate_ids
+from preceptor.policy import losses
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.logprobs import frozen_logprobs
+from preceptor.policy.networks import Networks
+from preceptor.policy.sequences import Sequences, pack
+
+# (prompts, responses) -> one number an answer, higher is better
+Score = Callable[[Sequence[str], Sequence[str]], "np.ndarray[Any, Any]"]
+
+_FORWARD_ROWS = 16  # rows a forward pass without gradient takes at once: the output matrix is wide
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt as text and as the token ids that the policy reads."""
+
+    text: str
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was sampled and how it was scored."""
+
+    prompts: list[Prompt]  # G
+    token_ids: list[list[list[int]]]  # G lists of n answers
+    texts: list[str]  # B = G n
+    finished: Tensor  # (B,) bool
+    scores: Tensor  # (B,) as the reward model gave them
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Everything the optimizer passes read; (B, R) tensors are 0 on padding."""
+
+    sequences: Sequences
+    features: Tensor
+    mask: Tensor  # (B, R)
+    logprobs: Tensor  # (B, R) of the policy that sampled, recomputed in training precision
+    ref_logprobs: Tensor  # (B, R)
+    values: Tensor  # (B, R)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the optimizer passes aim at."""
+
+    advantages: Tensor  # (B, R) whitened
+    returns: Tensor  # (B, R)
+    rewards: Tensor  # (B, R) score and KL penalty
+
+
+def sample_answers(
+    networks: Networks,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    score: Score,
+    *,
+    eos: Sequence[int],
+    config: PolicyConfig,
+    seed: int,
+) -> Answers:
+    """Sample the configured number of answers to each prompt and score them.
+
+    An answer that ends at once is scored as the empty text. Raises DataError when a score is not a number.
+    """
+    sampled = generate_ids(
+        networks.sampler(),
+        [prompt.ids for prompt in prompts],
+        eos=eos,
+        n=config.answers_per_prompt,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=seed,
+        batch_size=config.batch_size,
+    )
+    flat = [ids for answers in sampled for ids in answers]
+    repeated = [prompt.text for prompt in prompts for _ in range(config.answers_per_prompt)]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in flat]
+    scores = np.asarray(score(repeated, texts), dtype=np.float32)
+    if scores.shape != (len(texts),):
+        raise DataError(f"The reward model gave scores of shape {scores.shape} for {len(texts)} answers.")
+    if not np.isfinite(scores).all():
+        raise DataError(
+            f"The reward model gave {int((~np.isfinite(scores)).sum())} scores that are not numbers "
+            f"for {len(texts)} answers: train it again."
+        )
+    finished = torch.tensor([ids[-1] in set(eos) for ids in flat])
+    return Answers(list(prompts), sampled, texts, finished, torch.from_numpy(scores))
+
+
+@torch.no_grad()
+def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig) -> Rollout:
+    """Features, log-probabilities under policy and reference, and values of sampled answers."""
+    sequences = pack([prompt.ids for prompt in answers.prompts], answers.token_ids)
+    mask = sequences.mask
+    settings: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
+    features: Tensor | None = None
+    out = {name: torch.zeros(mask.shape) for name in ("logprobs", "ref_logprobs", "values")}
+    by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1))
+    for groups in torch.split(by_length, max(1, _FORWARD_ROWS // config.answers_per_prompt)):
+        part = sequences.select(groups)  # rows of like length waste little on padding
+        tokens = part.tokens()
+        kept = networks.features(part)
+        if features is None:
+            features = kept.new_zeros(*sequences.ids.shape, *kept.shape[2:])
+        features[groups, : kept.shape[1]] = kept
+        flat = {
+            "logprobs": frozen_logprobs(*networks.policy(kept, part), tokens, **settings),
+            "ref_logprobs": frozen_logprobs(*networks.reference(kept, part), tokens, **settings),
+            "values": networks.values(kept, part),
+        }
+        for name, numbers in flat.items():
+            wide = part.padded(numbers)
+            out[name][sequences.answers_of(groups), : wide.shape[1]] = wide
+    assert features is not None
+    return Rollout(sequences, features, mask, **out)
+
+
+def compute_targets(
+    rollout: Rollout, scores: Tensor, finished: Tensor, *, kl_coef: float, config: PolicyConfig
+) -> Targets:
+    """Advantages and returns from scaled scores (B,)."""
+    scores = losses.penalize_unfinished(scores, finished, config.missing_eos_penalty)
+    scores = losses.leave_one_out(scores, config.answers_per_prompt)
+    kl = losses.kl_k1(rollout.logprobs, rollout.ref_logprobs)
+    rewards = losses.token_rewards(scores, kl, rollout.mask, kl_coef)
+    if config.whiten_rewards:
+        rewards = losses.masked_whiten(rewards, rollout.mask, shift_mean=False)
+    advantages, returns = losses.generalized_advantages(
+        rewards, rollout.values, rollout.mask, gamma=config.gamma, lam=config.lam
+    )
+    return Targets(losses.masked_whiten(advantages, rollout.mask), returns, rewards)
