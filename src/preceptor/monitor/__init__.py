@@ -1,0 +1,1 @@
+"""What is live, measured: five numbers with their intervals, drift, alerts."""
