@@ -83,9 +83,8 @@ def list_accounts() -> None:
     with session_scope(engine) as session:
         for user in accounts.list_users(session):
             notes = [text for text, on in (("simulated", user.is_simulated), ("closed", not user.is_active)) if on]
-            print(
-                f"{user.id:>5}  {user.login or '-':<20} {user.role:<14} {user.display_name or '':<34} {', '.join(notes)}"
-            )
+            who = f"{user.id:>5}  {user.login or '-':<20} {user.role:<14} {user.display_name or '':<34}"
+            print(f"{who} {', '.join(notes)}".rstrip())
     engine.dispose()
 
 
