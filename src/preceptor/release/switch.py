@@ -14,11 +14,11 @@ from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.rollout import AliasEvent, Release
 from preceptor.errors import NotFoundError
+from preceptor.modeling.digest import model_digest
 from preceptor.release import registry
 from preceptor.release.deployment import sync
 from preceptor.release.document import Document
 from preceptor.release.registry import Origin
-from preceptor.release.weights import model_digest
 from preceptor.settings import Settings
 
 

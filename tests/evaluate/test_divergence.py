@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preceptor.evaluate.answers import Answer, LazyPolicy, Sampling, answers_of
+from preceptor.evaluate.divergence import log_ratios, summarize, token_log_probs
+
+PROMPTS = ["What about asthma?", "A longer question about warfarin and its many interactions?"]
+
+
+def load(folder: Path) -> LazyPolicy:
+    return LazyPolicy(folder, folder.name, "float32", folder.parent)
+
+
+def test_a_policy_is_at_distance_zero_from_itself(policies: dict[str, Path], tmp_path: Path) -> None:
+    policy = load(policies["one"])
+    answers = answers_of(policy, PROMPTS, Sampling(1, 8, 1.0, 0, "float32"), cache=tmp_path)
+    ratios = log_ratios(policy.load(), policy.load(), PROMPTS, [row[0] for row in answers])
+    found = summarize(ratios)
+    assert found["sequence_k1"] == found["token_k3"] == 0
+    assert [ratio.size for ratio in ratios] == [len(row[0].token_ids) for row in answers]
+
+
+def test_another_policy_is_at_a_positive_distance(policies: dict[str, Path], tmp_path: Path) -> None:
+    one, two = load(policies["one"]), load(policies["two"])
+    answers = answers_of(one, PROMPTS, Sampling(1, 8, 1.0, 0, "float32"), cache=tmp_path)
+    found = summarize(log_ratios(one.load(), two.load(), PROMPTS, [row[0] for row in answers]))
+    assert found["sequence_k1"] > 0
+    assert found["token_k3"] > 0
+
+
+def test_padding_changes_no_log_probability(policies: dict[str, Path]) -> None:
+    model, tokenizer = load(policies["one"]).load()
+    rows = [(tokenizer(prompt)["input_ids"], [11, 22, 33, 44][: 2 + 2 * i]) for i, prompt in enumerate(PROMPTS)]
+    together = token_log_probs(model, rows)
+    for row, expected in zip(rows, together, strict=True):
+        np.testing.assert_allclose(token_log_probs(model, [row])[0], expected, atol=1e-5)
+
+
+def test_estimators_agree_with_the_exact_divergence_of_a_small_distribution() -> None:
+    rng = np.random.default_rng(0)
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
+    exact = float((p * np.log(p / q)).sum())
+    drawn = rng.choice(3, p=p, size=(4000, 5))
+    found = summarize(list(np.log(p / q)[drawn]))
+    assert found["token_k1"] == pytest.approx(exact, abs=0.02)
+    assert found["token_k3"] == pytest.approx(exact, abs=0.02)
+    assert found["sequence_k1"] == pytest.approx(5 * exact, abs=0.1)
+
+
+def test_kept_answers_are_used_again_without_loading_the_model(policies: dict[str, Path], tmp_path: Path) -> None:
+    sampling = Sampling(2, 4, 1.0, 0, "float32")
+    first = answers_of(load(policies["one"]), PROMPTS, sampling, cache=tmp_path)
+    again = load(policies["one"])
+    assert answers_of(again, PROMPTS, sampling, cache=tmp_path) == first
+    assert again.loaded is None
+    (kept,) = tmp_path.glob("*.json")
+    kept.write_text('[[{"text": "half')
+    assert answers_of(again, PROMPTS, sampling, cache=tmp_path) == first
+    assert isinstance(first[0][0], Answer)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from preceptor.artifacts.store import ArtifactStore
+from preceptor.db.tables.lineage import ArtifactParent
+from preceptor.errors import DataError, InputError, ModelError, RunCanceled
+from preceptor.evaluate.config import EvaluateConfig
+from preceptor.evaluate.run import run
+from preceptor.stage import StageContext
+
+
+@pytest.fixture
+def config(candidate: str, scorer_folder: Path, dataset: Path) -> EvaluateConfig:
+    return EvaluateConfig(
+        policy=candidate,
+        reward_model=str(scorer_folder),
+        dataset=str(dataset),
+        max_new_tokens=6,
+        dtype="float32",
+    )
+
+
+def read(store: ArtifactStore, artifact_id: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    folder = store.open(str(artifact_id), verify=True).path
+    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    return json.loads((folder / "report.json").read_text()), rows
+
+
+def test_a_report_holds_every_measurement_and_its_origin(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore
+) -> None:
+    result = run(config, context)
+    report, rows = read(store, result.artifact_id)
+    assert report["policy"] == config.policy
+    assert report["judge"] == "reward_model"
+    assert {row["prompt"] for row in rows} == {f"What about {t}?" for t in ("a rash", "fever", "lithium", "a cough")}
+    assert report["win_rate"]["n"] == 4
+    assert 0 <= report["win_rate"]["low"] <= report["win_rate"]["estimate"] <= report["win_rate"]["high"] <= 1
+    assert report["kl"]["sequence_k1"] > 0
+    assert report["safety"]["prompts"] >= 24
+    assert report["reward_model"]["n"] == 4
+    assert report["reward_model"]["length_only"] == 1.0
+    assert sum(report["outcomes"].values()) == 4
+    assert result.metrics["win_rate"] == report["win_rate"]["estimate"]
+    with context.engine.connect() as connection:
+        parents = connection.execute(sa.select(ArtifactParent.parent_id)).scalars().all()
+    assert parents == [config.policy]
+    page = (store.open(str(result.artifact_id)).path / "report.html").read_text()
+    assert "Is the new agent better?" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_same_run_gives_the_same_artifact(config: EvaluateConfig, context: StageContext) -> None:
+    assert run(config, context).artifact_id == run(config, context).artifact_id
+
+
+def test_a_policy_against_itself_is_a_tie_at_distance_zero(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore
+) -> None:
+    same = config.model_copy(update={"baseline": config.policy})
+    report, _ = read(store, run(same, context).artifact_id)
+    assert report["outcomes"] == {"wins": 0, "ties": 4, "losses": 0}
+    assert report["win_rate"]["estimate"] == 0.5
+    assert report["kl"]["sequence_k1"] == 0
+    assert report["safety"]["new_critical"] == 0
+
+
+def test_a_given_judge_decides_the_win_rate_and_the_reward_model_is_shown_beside_it(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore
+) -> None:
+    _, rows = read(store, run(config, context).artifact_id)
+    ours = {row["candidate"] for row in rows}
+
+    def judge(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array([float(answer in ours) for answer in answers])
+
+    report, _ = read(store, run(config, context, judge=judge).artifact_id)
+    assert report["judge"] == "given"
+    assert report["win_rate"]["estimate"] == 1.0
+    assert report["reward_win_rate"] != report["win_rate"]
+
+
+def test_ratings_by_people_are_the_judge_when_they_are_given(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, tmp_path: Path
+) -> None:
+    _, rows = read(store, run(config, context).artifact_id)
+    ratings = tmp_path / "ratings.jsonl"
+    lines = [{"prompt": r["prompt"], "response": r["candidate"], "rating": 2} for r in rows]
+    lines += [{"prompt": r["prompt"], "response": r["baseline"], "rating": 4} for r in rows]
+    ratings.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rated = config.model_copy(update={"ratings": str(ratings)})
+    report, _ = read(store, run(rated, context).artifact_id)
+    assert report["judge"] == "ratings"
+    assert report["win_rate"]["estimate"] == 0.0
+    ratings.write_text(json.dumps(lines[0]) + "\n")
+    with pytest.raises(DataError, match="have no rating"):
+        run(rated, context)
+
+
+def test_prompts_that_were_trained_on_are_not_held_out(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "held.jsonl"
+    prompts = ["What about warfarin?", "Is a new question allowed?", "And another new one?"]
+    file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    report, rows = read(store, run(config.model_copy(update={"prompts": str(file)}), context).artifact_id)
+    assert {row["prompt"] for row in rows} == set(prompts[1:])
+    assert report["n_prompts"] == 2
+    file.write_text(json.dumps({"prompt": prompts[0]}) + "\n")
+    with pytest.raises(DataError, match="Only 0 held-out"):
+        run(config.model_copy(update={"prompts": str(file)}), context)
+    file.write_text('{"prompt": ')
+    with pytest.raises(InputError, match="Line 1"):
+        run(config.model_copy(update={"prompts": str(file)}), context)
+
+
+def test_a_model_of_another_kind_is_named(config: EvaluateConfig, context: StageContext, scorer_folder: Path) -> None:
+    with pytest.raises(ModelError):
+        run(config.model_copy(update={"reward_model": config.policy}), context)
+    with pytest.raises(ModelError):
+        run(config.model_copy(update={"policy": str(scorer_folder)}), context)
+
+
+def test_a_canceled_run_publishes_nothing(config: EvaluateConfig, context: StageContext, store: ArtifactStore) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(RunCanceled):
+        run(config, replace(context, is_canceled=lambda: True))
+    assert not (store.root / "report").exists()
