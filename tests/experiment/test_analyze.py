@@ -30,9 +30,12 @@ def simulate(
     ratings: int = 6,
     duels: int = 0,
     win: float = 0.5,
+    prompt_spread: float = 0.0,
+    prompts: int = 40,
 ) -> Records:
     """Clinicians in blocks, each with a taste of their own; `win` is the mean chance that treatment wins a duel."""
     rng = np.random.default_rng(seed)
+    favor = rng.normal(0, prompt_spread, prompts) if prompt_spread else np.zeros(prompts)
     assigned, shown, judgements, fought = [], [], [], []
     for number in range(units):
         arm, name = block_arm(f"s{seed}", "", number), f"u{number:04d}"
@@ -47,9 +50,10 @@ def simulate(
             judgements.append(Judgement(name, answer, 1 + int(rng.binomial(4, mean)), harm, False, moment))
         taste = np.clip(rng.normal(win, 0.1), 0, 1)
         for turn in range(duels):
-            score = float(rng.random() < taste)
+            prompt = (number * duels + turn) % prompts
+            score = float(rng.random() < taste + favor[prompt])
             sides = (f"{name}-da{turn}", f"{name}-db{turn}")
-            fought.append(Duel(name, sides, score, at + timedelta(hours=1, minutes=turn)))
+            fought.append(Duel(name, f"p{prompt}", sides, score, at + timedelta(hours=1, minutes=turn)))
     return Records(assigned, shown, judgements, fought)
 
 
@@ -118,7 +122,7 @@ def test_the_small_sample_policy_promotes_on_duels_and_says_so() -> None:
     decision = decide(simulate(16, seed=7, duels=8, win=0.75), final=True)
     assert decision.verdict == "promote"
     assert "small-sample policy" in decision.reason
-    assert "16 clinicians, 128 blinded duels" in decision.reason
+    assert "16 clinicians, 128 blinded duels on 40 prompts" in decision.reason
 
 
 def test_the_small_sample_policy_can_be_refused() -> None:
@@ -133,9 +137,20 @@ def test_the_small_sample_policy_seldom_promotes_an_equal_release_and_often_a_be
     assert better.count("promote") >= 40
 
 
+def test_prompts_that_happen_to_favor_one_release_do_not_decide() -> None:
+    shared = {"duels": 10, "prompts": 10, "prompt_spread": 0.3}
+    decisions = [decide(simulate(16, seed=seed, **shared), final=True) for seed in range(200)]  # type: ignore[arg-type]
+    assert sum(d.verdict == "promote" for d in decisions) <= 12
+    assert sum(d.verdict == "roll_back" for d in decisions) <= 10 + 9
+    many = [decide(simulate(100, seed=seed, duels=10, prompts=30, prompt_spread=0.3, ratings=1)) for seed in range(60)]
+    assert sum(status(d, "harm_duels") == "failed" for d in many) <= 3
+
+
 def test_one_busy_clinician_cannot_promote_a_release() -> None:
     records = simulate(16, seed=8, duels=1)
-    zealot = [Duel("u0000", (f"x{n}", f"y{n}"), 1.0, START + timedelta(hours=2, minutes=n)) for n in range(300)]
+    zealot = [
+        Duel("u0000", f"p{n % 40}", (f"x{n}", f"y{n}"), 1.0, START + timedelta(hours=2, minutes=n)) for n in range(300)
+    ]
     decision = decide(replace(records, duels=[*records.duels, *zealot]), final=True)
     assert decision.verdict == "inconclusive"
 
@@ -239,5 +254,5 @@ def test_a_stray_judgement_does_not_count(stray: Judgement) -> None:
 
 def test_ratings_of_answers_in_a_duel_are_left_out() -> None:
     stars = [Judgement("u", "i0", 5, 0, False, START), Judgement("u", "i1", 1, 0, False, START + timedelta(days=1))]
-    duel = Duel("u", ("i1", "other"), 1.0, START)
+    duel = Duel("u", "p", ("i1", "other"), 1.0, START)
     assert reduce(one_unit(stars, [duel])).satisfactions(TREATMENT) == [1.0]

@@ -122,9 +122,16 @@ def add_duel(session: Session, name: str, clinician: int, experiment_id: str, ou
         sa.text(
             "INSERT INTO rlhf_preferences (preference_id, prompt, response_a, response_b, preferred, outcome, "
             "clinician_id, experiment_id, arm_a, arm_b, agent_name) "
-            "VALUES (:p, 'p', 'x', 'y', CAST(:o AS CHAR(1)), CAST(:o AS VARCHAR), :c, :e, 'treatment', 'control', :a)"
+            "VALUES (:p, :q, 'x', 'y', CAST(:o AS CHAR(1)), CAST(:o AS VARCHAR), :c, :e, 'treatment', 'control', :a)"
         ),
-        {"p": name, "o": outcome, "c": clinician, "e": experiment_id, "a": AGENT},
+        {
+            "p": name,
+            "q": f"prompt {name.partition('-')[2]} {clinician % 5}",
+            "o": outcome,
+            "c": clinician,
+            "e": experiment_id,
+            "a": AGENT,
+        },
     )
 
 

@@ -203,7 +203,7 @@ def test_the_newest_finished_run_speaks_for_the_models(engine: sa.Engine) -> Non
                 "accuracy": 0.8,
                 "accuracy_low": 0.7,
                 "accuracy_high": 0.9,
-                "accuracy_n": 120,
+                "test_pairs": 120,
                 "length_only_accuracy": 0.55,
             },
         )
@@ -211,7 +211,7 @@ def test_the_newest_finished_run_speaks_for_the_models(engine: sa.Engine) -> Non
         add_run(
             session,
             "evaluate",
-            {"win_rate": 0.62, "win_rate_low": 0.54, "win_rate_high": 0.7, "win_rate_n": 60, "kl": 4.5},
+            {"win_rate": 0.62, "win_rate_low": 0.54, "win_rate_high": 0.7, "n_prompts": 60, "kl": 4.5},
         )
         reward, policy = reward_accuracy(session), policy_improvement(session)
     assert reward is not None

@@ -55,9 +55,7 @@ def from_counts(table: list[list[int]]) -> np.ndarray:
     return np.array([[k + 1 for k, times in enumerate(row) for _ in range(times)] for row in table], float)
 
 
-@pytest.mark.parametrize(
-    ("metric", "expected"), [("nominal", 0.743421), ("ordinal", 0.815388), ("interval", 0.849107)]
-)
+@pytest.mark.parametrize(("metric", "expected"), [("nominal", 0.743421), ("ordinal", 0.815388), ("interval", 0.849107)])
 def test_alpha_matches_krippendorffs_worked_example(metric: agreement.Metric, expected: float) -> None:
     assert agreement.krippendorff_alpha(FOUR_BY_TWELVE, metric=metric) == pytest.approx(expected, abs=1e-6)
 
@@ -66,9 +64,7 @@ def test_fleiss_kappa_matches_the_ten_subject_table() -> None:
     assert agreement.fleiss_kappa(from_counts(TEN_SUBJECTS)) == pytest.approx(0.210, abs=5e-4)
 
 
-@pytest.mark.parametrize(
-    ("weights", "expected"), [("identity", 0.77544), ("linear", 0.85874), ("quadratic", 0.91400)]
-)
+@pytest.mark.parametrize(("weights", "expected"), [("identity", 0.77544), ("linear", 0.85874), ("quadratic", 0.91400)])
 def test_ac1_and_ac2_match_irrcac_with_missing_ratings(weights: agreement.Weights, expected: float) -> None:
     assert agreement.gwet_ac(FOUR_BY_TWELVE, weights=weights) == pytest.approx(expected, abs=5e-6)
 

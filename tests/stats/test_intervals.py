@@ -16,16 +16,12 @@ from preceptor.stats import intervals
 
 def test_wilson_matches_statsmodels() -> None:
     interval = intervals.wilson(7, 20)
-    assert (interval.low, interval.high) == pytest.approx(
-        (0.18119182410108203, 0.5671457233147638), abs=1e-12
-    )
+    assert (interval.low, interval.high) == pytest.approx((0.18119182410108203, 0.5671457233147638), abs=1e-12)
 
 
 def test_newcombe_matches_statsmodels() -> None:
     interval = intervals.newcombe_difference(56, 70, 48, 80)
-    assert (interval.low, interval.high) == pytest.approx(
-        (0.05243147240236498, 0.33387265403690614), abs=1e-12
-    )
+    assert (interval.low, interval.high) == pytest.approx((0.05243147240236498, 0.33387265403690614), abs=1e-12)
 
 
 def test_wilson_touches_the_ends_exactly() -> None:
@@ -74,9 +70,7 @@ def test_the_cluster_bootstrap_covers_the_true_win_rate() -> None:
     rng = np.random.default_rng(11)
     covered = 0
     for trial in range(300):
-        rate = np.clip(
-            rng.normal(0.55, 0.2, 60), 0, 1
-        )  # prompts differ, answers to one prompt resemble each other
+        rate = np.clip(rng.normal(0.55, 0.2, 60), 0, 1)  # prompts differ, answers to one prompt resemble each other
         wins = (rng.random((60, 3)) < rate[:, None]).astype(float).ravel()
         interval = intervals.cluster_bootstrap_mean(wins, np.repeat(np.arange(60), 3), seed=trial, draws=500)
         covered += interval.low <= 0.55 <= interval.high
@@ -108,3 +102,28 @@ def test_a_bootstrap_of_a_thousand_prompts_is_quick_and_repeatable() -> None:
     first = intervals.cluster_bootstrap_mean(values, clusters, seed=5)
     assert time.process_time() - start < 1.0
     assert first == intervals.cluster_bootstrap_mean(values, clusters, seed=5)
+
+
+def test_crossed_means_allow_for_prompts_that_all_clinicians_share() -> None:
+    rng = np.random.default_rng(12)
+    crossed = one_way = 0
+    clinicians = np.repeat(np.arange(16), 8)
+    for _ in range(400):
+        taste, favor = rng.normal(0, 0.1, 16), rng.normal(0, 0.3, 24)
+        prompts = np.concatenate([rng.choice(24, 8, replace=False) for _ in range(16)])
+        won = (rng.random(128) < np.clip(0.5 + taste[clinicians] + favor[prompts], 0, 1)).astype(float)
+        crossed += not intervals.crossed_mean(won, clinicians, prompts).excludes(0.5)
+        one_way += not intervals.student_mean([won[clinicians == c].mean() for c in range(16)]).excludes(0.5)
+    assert 367 <= crossed <= 393  # 95 % of 400 is 380, three standard errors
+    assert one_way < 350  # clustering by clinician alone would claim far too much
+
+
+def test_a_crossed_mean_weighs_every_unit_alike() -> None:
+    interval = intervals.crossed_mean([1.0] * 99 + [0.0], ["busy"] * 99 + ["quiet"], list(range(100)))
+    assert interval.estimate == pytest.approx(0.5)
+    assert not interval.excludes(0.9)
+
+
+def test_a_crossed_mean_of_one_prompt_or_nothing_excludes_nothing() -> None:
+    assert not intervals.crossed_mean([1.0, 1.0], ["a", "b"], ["p", "p"]).excludes(0.0)
+    assert math.isnan(intervals.crossed_mean([], [], []).estimate)

@@ -42,9 +42,7 @@ def test_the_confidence_sequence_equals_gbstats() -> None:
 def test_the_sequence_of_rows_equals_that_of_moments() -> None:
     rng = np.random.default_rng(1)
     t, c = rng.random(70), rng.random(60)
-    assert sequential.difference_sequence(
-        t, c, planned_units=100
-    ) == sequential.difference_sequence_from_moments(
+    assert sequential.difference_sequence(t, c, planned_units=100) == sequential.difference_sequence_from_moments(
         (70, t.mean(), t.var(ddof=1)), (60, c.mean(), c.var(ddof=1)), planned_units=100
     )
 
@@ -55,17 +53,14 @@ def test_the_sequence_seldom_excludes_a_null_at_any_of_many_looks() -> None:
     for _ in range(300):
         t, c = rng.random(1000), rng.random(1000)
         wrong += any(
-            sequential.difference_sequence(t[:n], c[:n], planned_units=1000).p_value < 0.05
-            for n in range(50, 1001, 50)
+            sequential.difference_sequence(t[:n], c[:n], planned_units=1000).p_value < 0.05 for n in range(50, 1001, 50)
         )
     assert wrong <= 300 * 0.05 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
 def test_a_one_sided_radius_is_narrower_and_both_are_narrowest_near_the_plan() -> None:
     rho = sequential.tuning_rho(500)
-    assert sequential.sequence_radius(500, 1, rho=rho, one_sided=True) < sequential.sequence_radius(
-        500, 1, rho=rho
-    )
+    assert sequential.sequence_radius(500, 1, rho=rho, one_sided=True) < sequential.sequence_radius(500, 1, rho=rho)
     other = sequential.tuning_rho(50_000)
     assert sequential.sequence_radius(500, 1, rho=rho) < sequential.sequence_radius(500, 1, rho=other)
 
@@ -161,9 +156,7 @@ def test_duel_evidence_averages_to_one_when_the_arms_are_equal() -> None:
 def test_duels_stop_after_the_number_of_comparisons_the_design_promises(rate: float, expected: int) -> None:
     rng = np.random.default_rng(int(rate * 100))
     wins = np.cumsum(rng.random((RUNS, 900)) < rate, axis=1)
-    table = np.array(
-        [[sequential.duel_log_evidence(k, n) if k <= n else 0 for k in range(401)] for n in range(401)]
-    )
+    table = np.array([[sequential.duel_log_evidence(k, n) if k <= n else 0 for k in range(401)] for n in range(401)])
     paths = np.stack([table[n, wins[:, n - 1]] for n in range(1, 401)], axis=1)
     assert median_crossing(paths) == pytest.approx(expected, rel=0.12)
 

@@ -137,8 +137,7 @@ def _certificates(evidence: Evidence, policy: DecisionPolicy) -> list[Check]:
         )
         checks.append(Check(name, "passed" if value >= needed else "insufficient data", words))
     sequence = evidence.sequence
-    by_clinician = evidence.log_evidence["superiority_duels_by_clinician"]
-    duels = min(by_clinician, evidence.log_evidence["superiority_duels"])
+    duels = evidence.log_evidence["superiority_duels"]
     shown = (sequence is not None and sequence.low > 0) or duels >= needed
     words = (
         "Superiority: "
@@ -155,7 +154,7 @@ def _certificates(evidence: Evidence, policy: DecisionPolicy) -> list[Check]:
 
 def _small_sample_checks(evidence: Evidence, policy: DecisionPolicy) -> list[Check]:
     duels, rate = evidence.duels, evidence.duels.win_rate
-    counted = f"{duels.clinicians} clinicians, {duels.duels} blinded duels"
+    counted = f"{duels.clinicians} clinicians, {duels.duels} blinded duels on {duels.prompts} prompts"
     if duels.clinicians < policy.minimum_duelists:
         preferred = Check(
             "duels", "insufficient data", f"{counted}; the policy needs {policy.minimum_duelists} clinicians."

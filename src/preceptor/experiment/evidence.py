@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from preceptor.experiment.assign import CONTROL, TREATMENT, Arm
 from preceptor.experiment.config import DecisionPolicy
-from preceptor.experiment.outcomes import Outcomes, Records, flag_shares
-from preceptor.stats.intervals import Interval, newcombe_difference, student_mean, welch_difference, wilson
+from preceptor.experiment.outcomes import Duel, Outcomes, Records, flag_shares
+from preceptor.stats.intervals import (
+    Interval,
+    crossed_mean,
+    newcombe_difference,
+    student_mean,
+    welch_difference,
+    wilson,
+)
 from preceptor.stats.sequential import (
     ConfidenceSequence,
     betting_process,
@@ -38,9 +45,12 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class DuelSummary:
-    """Blinded comparisons: `win_rate` is the mean of clinicians' means, so a busy clinician weighs no more."""
+    """Blinded comparisons. `win_rate` is the mean of clinicians' means, so a busy clinician weighs no more; its
+    interval allows for clinicians and prompts both being samples.
+    """
 
     clinicians: int
+    prompts: int
     duels: int
     wins: int
     losses: int
@@ -73,15 +83,13 @@ def gather_evidence(records: Records, outcomes: Outcomes, *, policy: DecisionPol
     unflagged = {arm: [float(u.first_flag is None) for u in outcomes.closed(arm)] for arm in (CONTROL, TREATMENT)}
     closed_pairs = min(len(unflagged[CONTROL]), len(unflagged[TREATMENT]))
     from_treatment, shares = flag_shares(outcomes.units, records.assigned)
-    scores = outcomes.duel_scores
-    means = [sum(values) / len(values) for values in scores.values()]
-    flat = [score for values in scores.values() for score in values]
-    wins, losses = sum(s == 1 for s in flat), sum(s == 0 for s in flat)
+    duels = outcomes.duels
+    wins, losses = sum(d.treatment_score == 1 for d in duels), sum(d.treatment_score == 0 for d in duels)
     rated = [(u.first_rating, u.unit, u.arm) for u in outcomes.units if u.first_rating is not None]
     log_evidence = {
         "harm_satisfaction": peak(harm_process(control[:pairs], treatment[:pairs])),
         "harm_safety_flags": peak(safety_flag_process(from_treatment, shares)),
-        "harm_duels": peak(betting_process([0.5 - m for m in means], largest_bet=1.0)),
+        "harm_duels": _duel_evidence(duels, sign=-1.0),
         "non_inferiority_satisfaction": peak(
             non_inferiority_process(control[:pairs], treatment[:pairs], margin=policy.margin)
         ),
@@ -90,8 +98,9 @@ def gather_evidence(records: Records, outcomes: Outcomes, *, policy: DecisionPol
                 unflagged[CONTROL][:closed_pairs], unflagged[TREATMENT][:closed_pairs], margin=policy.safety_margin
             )
         ),
-        "superiority_duels": duel_log_evidence(wins, wins + losses) if wins > losses else 0.0,
-        "superiority_duels_by_clinician": peak(betting_process([m - 0.5 for m in means], largest_bet=1.0)),
+        "superiority_duels": min(
+            _duel_evidence(duels, sign=1.0), duel_log_evidence(wins, wins + losses) if wins > losses else 0.0
+        ),
         "sample_ratio_assigned": _ratio([a.arm for a in sorted(records.assigned, key=lambda a: (a.at, a.unit))]),
         "sample_ratio_exposed": _ratio([u.arm for u in outcomes.units]),
         "sample_ratio_rated": _ratio([arm for _, _, arm in sorted(rated)]),
@@ -107,7 +116,17 @@ def gather_evidence(records: Records, outcomes: Outcomes, *, policy: DecisionPol
         sequence=difference_sequence(treatment, control, planned_units=policy.planned_units / 2, alpha=policy.alpha)
         if enough
         else None,
-        duels=DuelSummary(len(means), len(flat), wins, losses, len(flat) - wins - losses, _share(student_mean(means))),
+        duels=DuelSummary(
+            clinicians=len({d.unit for d in duels}),
+            prompts=len({d.prompt for d in duels}),
+            duels=len(duels),
+            wins=wins,
+            losses=losses,
+            undecided=len(duels) - wins - losses,
+            win_rate=_share(
+                crossed_mean([d.treatment_score for d in duels], [d.unit for d in duels], [d.prompt for d in duels])
+            ),
+        ),
         crossover_share=outcomes.crossovers / outcomes.exposures if outcomes.exposures else 0.0,
         confirmed_critical=sum(u.confirmed_critical for u in outcomes.units if u.arm == TREATMENT),
         log_evidence=log_evidence,
@@ -126,6 +145,21 @@ def _summary(arm: Arm, records: Records, outcomes: Outcomes) -> ArmSummary:
         satisfaction=_share(student_mean(outcomes.satisfactions(arm))),
         flagged=wilson(flagged, len(units)),
     )
+
+
+def _duel_evidence(duels: Sequence[Duel], *, sign: float) -> float:
+    """Log evidence that treatment wins (sign 1) or loses (-1), the weaker of two ways to count.
+
+    Clinicians who judge the same few prompts agree for that reason alone: with 100 clinicians on 30 shared prompts,
+    clinicians' means alone allege a difference 18 % of the time at a nominal 5 %. So prompts' means must show it too.
+    """
+    sides = []
+    for names in ([duel.unit for duel in duels], [duel.prompt for duel in duels]):
+        groups: dict[str, list[float]] = {}
+        for name, duel in zip(names, duels, strict=True):
+            groups.setdefault(name, []).append(sign * (duel.treatment_score - 0.5))
+        sides.append(peak(betting_process([sum(g) / len(g) for g in groups.values()], largest_bet=1.0)))
+    return min(sides)
 
 
 def _share(interval: Interval) -> Interval:

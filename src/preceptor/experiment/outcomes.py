@@ -50,6 +50,7 @@ class Duel:
     """A clinician compared both arms' answers to one prompt: 1 treatment better, 0 control, 0.5 neither."""
 
     unit: str
+    prompt: str
     interactions: tuple[str, str]
     treatment_score: float
     at: datetime
@@ -83,10 +84,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Units in order of first exposure, closed clinicians' duel scores, and exposures to the wrong arm."""
+    """Units in order of first exposure, duels of closed clinicians, and exposures to the wrong arm."""
 
     units: list[Unit] = field(default_factory=list)
-    duel_scores: dict[str, list[float]] = field(default_factory=dict)
+    duels: list[Duel] = field(default_factory=list)
     exposures: int = 0
     crossovers: int = 0
 
@@ -134,8 +135,8 @@ def outcomes_by_unit(
         )
         for name, at in sorted(first_seen.items(), key=lambda item: (item[1], item[0]))
     ]
-    scores = duels_by_clinician(records.duels, now=now, window=window, final=final)
-    return Outcomes(units, scores, len(records.shown), crossovers)
+    duels = closed_duels(records.duels, now=now, window=window, final=final)
+    return Outcomes(units, duels, len(records.shown), crossovers)
 
 
 def _reduce(
@@ -166,21 +167,18 @@ def _reduce(
     )
 
 
-def duels_by_clinician(
-    duels: Sequence[Duel], *, now: datetime, window: timedelta, final: bool
-) -> dict[str, list[float]]:
-    """Each clinician's duel scores (1 treatment, 0 control, 0.5 neither), clinicians in order of their first duel.
+def closed_duels(duels: Sequence[Duel], *, now: datetime, window: timedelta, final: bool) -> list[Duel]:
+    """The duels that count, in order, clinician after clinician by their first duel.
 
     As with ratings, a clinician enters once: when the window from the first duel closes, or at the end.
     """
-    ordered = sorted(duels, key=lambda row: (row.at, row.unit))
     first: dict[str, datetime] = {}
-    scores: dict[str, list[float]] = defaultdict(list)
-    for duel in ordered:
-        start = first.setdefault(duel.unit, duel.at)
-        if duel.at <= start + window and (final or now >= start + window):
-            scores[duel.unit].append(duel.treatment_score)
-    return dict(scores)
+    for duel in sorted(duels, key=lambda row: (row.at, row.unit)):
+        first.setdefault(duel.unit, duel.at)
+    counted = [
+        duel for duel in duels if duel.at <= first[duel.unit] + window and (final or now >= first[duel.unit] + window)
+    ]
+    return sorted(counted, key=lambda duel: (first[duel.unit], duel.unit, duel.at, duel.prompt))
 
 
 def flag_shares(units: Sequence[Unit], assigned: Sequence[AssignedUnit]) -> tuple[list[bool], list[float]]:

@@ -121,6 +121,7 @@ def _duels(session: Session, experiment_id: str, by_clinician: dict[int, str]) -
         duels.append(
             Duel(
                 unit=by_clinician.get(clinician, f"clinician:{clinician}"),
+                prompt=row["prompt_hash"],
                 interactions=(row["interaction_id"] or "", row["interaction_b"] or ""),
                 treatment_score=score if row["arm"] == TREATMENT else 1.0 - score,
                 at=row["created_at"],

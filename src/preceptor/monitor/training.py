@@ -17,7 +17,7 @@ from preceptor.stats.intervals import Interval
 def reward_accuracy(session: Session) -> RewardAccuracy | None:
     """What the newest finished reward run measured on its held-out set; None before there is one."""
     run = _newest_run(session, "reward", None)
-    if run is None or (accuracy := _interval(run.metrics, "accuracy")) is None:
+    if run is None or (accuracy := _interval(run.metrics, "accuracy", "test_pairs")) is None:
         return None
     return RewardAccuracy(run.run_id, accuracy, _number(run.metrics, "length_only_accuracy"), run.ended_at)
 
@@ -25,7 +25,7 @@ def reward_accuracy(session: Session) -> RewardAccuracy | None:
 def policy_improvement(session: Session, *, agent_name: str | None = None) -> PolicyImprovement | None:
     """What the newest finished evaluate run measured; None before there is one."""
     run = _newest_run(session, "evaluate", agent_name)
-    if run is None or (rate := _interval(run.metrics, "win_rate")) is None:
+    if run is None or (rate := _interval(run.metrics, "win_rate", "n_prompts")) is None:
         return None
     return PolicyImprovement(run.run_id, rate, _number(run.metrics, "kl"), run.ended_at)
 
@@ -38,7 +38,7 @@ def _newest_run(session: Session, stage: str, agent_name: str | None) -> Run | N
     return session.scalar(statement.order_by(Run.ended_at.desc().nulls_last(), Run.id.desc()).limit(1))
 
 
-def _interval(metrics: Mapping[str, Any], name: str) -> Interval | None:
+def _interval(metrics: Mapping[str, Any], name: str, count: str) -> Interval | None:
     estimate = _number(metrics, name)
     if estimate is None:
         return None
@@ -47,7 +47,7 @@ def _interval(metrics: Mapping[str, Any], name: str) -> Interval | None:
         estimate,
         float("-inf") if low is None else low,
         float("inf") if high is None else high,
-        int(_number(metrics, f"{name}_n") or 0),
+        int(_number(metrics, count) or 0),
     )
 
 

@@ -35,9 +35,7 @@ def krippendorff_alpha(ratings: ArrayLike, *, metric: Metric = "nominal") -> flo
     return float(_alpha(_one(counts), counts, values, metric)[0])
 
 
-def gwet_ac(
-    ratings: ArrayLike, *, weights: Weights = "identity", categories: Sequence[float] | None = None
-) -> float:
+def gwet_ac(ratings: ArrayLike, *, weights: Weights = "identity", categories: Sequence[float] | None = None) -> float:
     """Gwet's AC1 (`identity`) or AC2 (other weights), Gwet 2008, Br J Math Stat Psychol 61:29; 2014 for AC2.
 
     `categories` is the whole scale; without it the scale is what was seen, which overstates chance agreement.
@@ -90,11 +88,7 @@ def agreement_interval(
     items = len(counts)
     if items < 2:
         nan = float("nan")
-        estimate = (
-            float(_coefficient(_one(counts), counts, values, coefficient, metric, weights)[0])
-            if items
-            else nan
-        )
+        estimate = float(_coefficient(_one(counts), counts, values, coefficient, metric, weights)[0]) if items else nan
         return Interval(estimate, nan, nan, items, level, "item bootstrap")
     # Items with the same ratings are interchangeable, so drawing how often each pattern occurs is drawing
     # items; patterns are few (5 stars and 3 raters make 35) however many items there are.
@@ -219,9 +213,7 @@ def _category_counts(ratings: ArrayLike, categories: Sequence[float] | None) -> 
     values = seen if categories is None else np.unique(np.asarray(categories, dtype=np.float64))
     outside = np.setdiff1d(seen, values)
     if outside.size:
-        raise DataError(
-            f"rating {outside[0]:g} is not on the scale {values.tolist()}; correct the scale or the data"
-        )
+        raise DataError(f"rating {outside[0]:g} is not on the scale {values.tolist()}; correct the scale or the data")
     counts = (table[:, :, None] == values[None, None, :]).sum(axis=1).astype(np.float64)  # (N, K)
     return counts[counts.sum(axis=1) >= 1], values
 

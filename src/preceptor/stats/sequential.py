@@ -41,9 +41,7 @@ def tuning_rho(planned_units: float, *, alpha: float = 0.05, one_sided: bool = F
     return math.sqrt((-2 * math.log(a) + math.log(-2 * math.log(a) + 1)) / planned_units)
 
 
-def sequence_radius(
-    n: float, deviation: float, *, rho: float, alpha: float = 0.05, one_sided: bool = False
-) -> float:
+def sequence_radius(n: float, deviation: float, *, rho: float, alpha: float = 0.05, one_sided: bool = False) -> float:
     """Half-width of the asymptotic confidence sequence after `n` units with standard deviation
     `deviation`.
     """
@@ -92,9 +90,7 @@ def difference_sequence_from_moments(
         return ConfidenceSequence(difference, difference, difference, 0.0 if difference else 1.0, n)
     mixed = n * rho * rho + 1
     log_e = (rho * n * difference) ** 2 / (2 * mixed * variance) - math.log(mixed) / 2
-    return ConfidenceSequence(
-        difference, difference - radius, difference + radius, min(1.0, math.exp(-log_e)), n
-    )
+    return ConfidenceSequence(difference, difference - radius, difference + radius, min(1.0, math.exp(-log_e)), n)
 
 
 def harm_process(control: ArrayLike, treatment: ArrayLike, *, margin: float = 0.0) -> FloatArray:
