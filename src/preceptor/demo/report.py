@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
 
 from preceptor.artifacts.store import ArtifactStore, write_atomic
 from preceptor.db.engine import session_scope
@@ -41,14 +40,14 @@ def write_report(
     verdict = results["held out"]["verdict"]
     history = _read_metrics(store, stages["policy"]["artifact_id"])
     document = pages.get_template("report.html").render(
-        style=Markup(_styles()),  # noqa: S704 - our own stylesheets
+        style=_styles(),
         agent=AGENT,
         config=config,
         seconds=seconds,
         rows=stage_rows(results),
         verdict=verdict,
         decision=results["experiment"]["decision"],
-        plots={name: Markup(svg) for name, svg in _plots(results, history, _ratings(engine)).items()},  # noqa: S704
+        plots=_plots(results, history, _ratings(engine)),
         examples=_examples(results["held out"]["pairs"]),
         reward=stages["reward"]["metrics"],
         evaluate=stages["evaluate"]["metrics"] if "evaluate" in stages else {},
