@@ -13,11 +13,9 @@ class PolicyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    reward_model: str = Field(description="Reward model: artifact id or folder.")
     base_model: str | None = Field(
         None, description="Model to start from: hub name, folder or policy artifact; default: the configured one."
-    )
-    reward_model: str | None = Field(
-        None, description="Reward model: artifact id or folder; default: the newest reward model artifact."
     )
     prompts_file: Path | None = Field(
         None, description="JSONL file with a `prompt` a line; default: the reward model's training prompts."

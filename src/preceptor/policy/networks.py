@@ -39,6 +39,8 @@ class Networks(Protocol):
     def policy_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def value_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def refresh_reference(self) -> None: ...
+    def reference_state(self) -> dict[str, Tensor]: ...
+    def load_reference_state(self, state: dict[str, Tensor]) -> None: ...
     def sampler(self) -> Any: ...
 
 
@@ -60,6 +62,7 @@ class HydraNetworks:
             raise ConfigError(f"train_layers {train_layers} must be at least 1 and below the model's {count}.")
         model.requires_grad_(False)
         self.precision = precision
+        self._reference_moved = False
         self.top = upper_body(body, train_layers)
         self._reference = copy.deepcopy(self.top)
         self.top.requires_grad_(True)
@@ -98,6 +101,17 @@ class HydraNetworks:
     def refresh_reference(self) -> None:
         """Make the present policy the reference, after a supervised warm start."""
         self._reference.load_state_dict(self.top.state_dict())
+        self._reference_moved = True
+
+    def reference_state(self) -> dict[str, Tensor]:
+        """The reference's weights where they are not the base model's; else nothing."""
+        return dict(self._reference.named_parameters()) if self._reference_moved else {}
+
+    @torch.no_grad()
+    def load_reference_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what `reference_state` gave."""
+        _restore(self._reference, state)
+        self._reference_moved = True
 
     @torch.no_grad()
     def sampler(self) -> Any:
@@ -122,6 +136,7 @@ class FullNetworks:
 
     def __init__(self, model: Any, *, precision: str) -> None:
         self.precision = precision
+        self._reference_moved = False
         self._reference = copy.deepcopy(model).requires_grad_(False)
         self._sampler = cast_weights(copy.deepcopy(self._reference), precision)
         self.model = model.requires_grad_(True)
@@ -164,6 +179,17 @@ class FullNetworks:
     def refresh_reference(self) -> None:
         """Make the present policy the reference, after a supervised warm start."""
         self._reference.load_state_dict(self.model.state_dict())
+        self._reference_moved = True
+
+    def reference_state(self) -> dict[str, Tensor]:
+        """The reference's weights where they are not the base model's; else nothing."""
+        return dict(self._reference.named_parameters()) if self._reference_moved else {}
+
+    @torch.no_grad()
+    def load_reference_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what `reference_state` gave."""
+        _restore(self._reference, state)
+        self._reference_moved = True
 
     @torch.no_grad()
     def sampler(self) -> Any:
@@ -181,6 +207,11 @@ def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> T
             use_cache=False,
         ).last_hidden_state
     return out
+
+
+def _restore(module: nn.Module, state: dict[str, Tensor]) -> None:
+    for name, parameter in module.named_parameters():
+        parameter.copy_(state[name])
 
 
 def cast_weights(model: Any, precision: str) -> Any:

@@ -131,11 +131,8 @@ def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig)
     return Rollout(sequences, features, mask, **out)
 
 
-def compute_targets(
-    rollout: Rollout, scores: Tensor, finished: Tensor, *, kl_coef: float, config: PolicyConfig
-) -> Targets:
-    """Advantages and returns from scaled scores (B,)."""
-    scores = losses.penalize_unfinished(scores, finished, config.missing_eos_penalty)
+def compute_targets(rollout: Rollout, scores: Tensor, *, kl_coef: float, config: PolicyConfig) -> Targets:
+    """Advantages and returns from scaled scores (B,), penalties for answers that did not end included."""
     scores = losses.leave_one_out(scores, config.answers_per_prompt)
     kl = losses.kl_k1(rollout.logprobs, rollout.ref_logprobs)
     rewards = losses.token_rewards(scores, kl, rollout.mask, kl_coef)

@@ -1,0 +1,165 @@
+"""A base model, a reward model and a config go in; the files of an improved policy are written to a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from preceptor.artifacts.store import file_digest
+from preceptor.errors import ConfigError, InputError
+from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
+from preceptor.modeling.quiet import quiet_transformers
+from preceptor.modeling.resolve import resolve_model
+from preceptor.modeling.reward_model import load_scorer
+from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
+from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
+from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.optimize import make_optimizer
+from preceptor.policy.ppo import Progress, train
+from preceptor.policy.prompts import load_chosen, load_prompts
+from preceptor.policy.rollout import Prompt, Score
+from preceptor.policy.warmstart import encode_answer, warm_start
+
+CARD_FILE = "preceptor.json"
+_WARM_START_FILE = "warm_start.json"
+
+
+def build_policy(
+    base_model: str,
+    reward_model: Path,
+    out: Path,
+    config: PolicyConfig,
+    *,
+    work_dir: Path,
+    preferences: Path | None = None,
+    models_dir: Path | None = None,
+    progress: Progress,
+    is_canceled: Callable[[], bool],
+) -> dict[str, Any]:
+    """Improve `base_model` and write the policy into the empty folder `out`; returns the flat metrics of the run.
+
+    `work_dir` keeps checkpoints; what an interrupted run of the same settings left there is continued, and it is
+    removed at the end. `preferences` holds the chosen answers of a warm start. Raises ModelError, InputError or
+    DataError for what cannot be used, RunCanceled when asked to stop.
+    """
+    score = load_scorer(reward_model).score
+    base = resolve_model(base_model, models_dir=models_dir)
+    model, tokenizer = load_policy(base, dtype="float32")
+    eos = eos_ids(model, tokenizer)
+    room = context_length(model) - config.max_new_tokens
+    if room < 1:
+        raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
+    texts = load_prompts(
+        config.prompts_file or reward_model / "prompts.jsonl", most=config.max_prompts, seed=config.seed
+    )
+
+    def encode(text: str) -> Prompt:
+        return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
+
+    settings = config.model_dump(mode="json") | {"base": _digest(base), "reward": _digest(reward_model)}
+    networks = make_networks(
+        model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
+    )
+    optimizer = make_optimizer(networks, config)
+    state = load_checkpoint(work_dir, networks, optimizer, settings=settings)
+    if state is None:
+        state = RunState(kl_coef=config.init_kl_coef)
+        if config.warm_start_epochs:
+            warmed = _warm_start(networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled)
+            work_dir.mkdir(parents=True, exist_ok=True)
+            (work_dir / _WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
+            save_checkpoint(work_dir, state, networks, optimizer, settings=settings)
+    state = train(
+        networks,
+        optimizer,
+        state,
+        tokenizer,
+        [encode(text) for text in texts],
+        score,
+        config,
+        eos=eos,
+        folder=work_dir,
+        settings=settings,
+        progress=progress,
+        is_canceled=is_canceled,
+    )
+    metrics = _summary(work_dir, state)
+    _write_policy(networks, tokenizer, work_dir, out)
+    card = {
+        "kind": "policy",
+        "base_model": base_model,
+        "base_digest": settings["base"],
+        "reward_digest": settings["reward"],
+        "prompt_version": PROMPT_VERSION,
+        "prompts": len(texts),
+        "config": config.model_dump(mode="json"),
+        "score_mean": state.score_mean,
+        "score_std": state.score_std,
+        "updates": state.update,
+    }
+    (out / CARD_FILE).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.rmtree(work_dir)
+    return metrics
+
+
+def _warm_start(
+    networks: Networks,
+    tokenizer: Any,
+    score: Score,
+    config: PolicyConfig,
+    encode: Callable[[str], Prompt],
+    preferences: Path | None,
+    eos: list[int],
+    progress: Progress,
+    is_canceled: Callable[[], bool],
+) -> dict[str, float]:
+    path = config.warm_start_file or preferences
+    if path is None:
+        raise ConfigError("A warm start needs chosen answers: give warm_start_file, a JSONL of `prompt` and `chosen`.")
+    examples = [(encode(prompt), encode_answer(tokenizer, chosen, eos=eos[0])) for prompt, chosen in load_chosen(path)]
+    return warm_start(networks, tokenizer, examples, score, config, eos=eos, progress=progress, is_canceled=is_canceled)
+
+
+def _write_policy(networks: Networks, tokenizer: Any, work_dir: Path, out: Path) -> None:
+    """What was sampled is what is saved: the weights in the compute precision, with metrics beside them."""
+    model = networks.sampler()
+    model.set_attn_implementation("sdpa")
+    with quiet_transformers():
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    rows = without_clock(read_metrics(work_dir / METRICS_FILE))
+    (out / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if (work_dir / "tensorboard").is_dir():
+        shutil.copytree(work_dir / "tensorboard", out / "tensorboard")
+
+
+def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
+    """The numbers a run's record keeps; scores are means over the first and over the last tenth of the roll-outs."""
+    rows = read_metrics(work_dir / METRICS_FILE)
+    ends = max(1, len(rows) // 10)
+
+    def mean(name: str, part: list[dict[str, Any]]) -> float | None:
+        return sum(row[name] for row in part) / len(part) if part else None
+
+    warm = work_dir / _WARM_START_FILE
+    return {
+        **(json.loads(warm.read_text(encoding="utf-8")) if warm.is_file() else {}),
+        "updates": state.update,
+        "episodes": rows[-1]["episode"] if rows else 0,
+        "ppo_seconds": round(state.seconds, 1),
+        "score_first": mean("objective/scores", rows[:ends]),
+        "score_last": mean("objective/scores", rows[-ends:]),
+        "kl_last": mean("objective/kl", rows[-ends:]),
+        "response_length_first": mean("val/response_length", rows[:ends]),
+        "response_length_last": mean("val/response_length", rows[-ends:]),
+    }
+
+
+def _digest(folder: Path) -> str:
+    """What identifies the weights of a folder."""
+    return "+".join(file_digest(path)[:16] for path in sorted(folder.glob("*.safetensors")))

@@ -1,0 +1,113 @@
+"""The state of a PPO run goes in, a folder of safetensors and JSON comes out, and the other way round.
+
+Every random draw of a run is seeded by (seed, roll-out number), so the number is all there is to keep of the
+generators and of the place in the prompts. A checkpoint is published by one rename; a torn one is never seen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from preceptor.artifacts.store import atomic_folder
+from preceptor.errors import ConflictError, StorageError
+from preceptor.policy.networks import Networks
+
+_FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
+_WEIGHTS, _STATE = "weights.safetensors", "state.json"
+
+
+@dataclass
+class RunState:
+    """Where a run stands between two roll-outs."""
+
+    update: int = 0  # roll-outs done
+    kl_coef: float = 0.0
+    score_mean: float = 0.0
+    score_std: float = 1.0
+    seconds: float = 0.0  # spent in PPO so far, over all sittings
+
+
+def save_checkpoint(
+    folder: Path,
+    state: RunState,
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Write `checkpoint-<roll-outs>` in `folder`, then remove the one before.
+
+    Raises StorageError when the disk is full; the checkpoint before is then still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    steps: dict[str, float] = {}
+    for name, parameter in _parameters(networks):
+        tensors[f"weight/{name}"] = parameter.detach()
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if key == "step":
+                steps[name] = float(value)
+            else:
+                tensors[f"{key}/{name}"] = value
+    for name, value in networks.reference_state().items():
+        tensors[f"reference/{name}"] = value
+    target = folder / f"checkpoint-{state.update:06d}"
+    with atomic_folder(target) as building:
+        try:
+            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
+        except SafetensorError as error:
+            raise StorageError(f"Writing {target} failed: {error}. Free some space.") from error
+        record = {"state": asdict(state), "steps": steps, "settings": settings}
+        (building / _STATE).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+    for older in sorted(folder.glob("checkpoint-*")):
+        if older != target:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def load_checkpoint(
+    folder: Path, networks: Networks, optimizer: torch.optim.Optimizer, *, settings: dict[str, Any]
+) -> RunState | None:
+    """Restore the newest whole checkpoint in `folder` into networks and optimizer; None where there is none.
+
+    Raises ConflictError when it was written under other settings, because it could not be continued exactly.
+    """
+    found = [path for path in sorted(folder.glob("checkpoint-*")) if (path / _STATE).is_file()]
+    if not found:
+        return None
+    record = json.loads((found[-1] / _STATE).read_text(encoding="utf-8"))
+    changed = sorted(
+        name
+        for name in settings.keys() | record["settings"].keys()
+        if name not in _FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
+    )
+    if changed:
+        raise ConflictError(
+            f"{found[-1]} was written by a run with another {', '.join(changed)}: "
+            "use the same settings, or remove it to start again."
+        )
+    tensors = load_file(found[-1] / _WEIGHTS)
+    reference = {k.removeprefix("reference/"): v for k, v in tensors.items() if k.startswith("reference/")}
+    if reference:
+        networks.load_reference_state(reference)
+    with torch.no_grad():
+        for name, parameter in _parameters(networks):
+            parameter.copy_(tensors[f"weight/{name}"])
+            if name in record["steps"]:
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(record["steps"][name]),
+                    "exp_avg": tensors[f"exp_avg/{name}"],
+                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                }
+    return RunState(**record["state"])
+
+
+def _parameters(networks: Networks) -> list[tuple[str, torch.nn.Parameter]]:
+    return [*networks.policy_parameters(), *networks.value_parameters()]

@@ -1,0 +1,174 @@
+"""Networks, prompts and a score go in; PPO moves the networks, and one record of metrics a roll-out comes out.
+
+The loop, step by step: 1 take the next prompts, 2 sample answers from the policy as it stands, 3 score them as
+text, 4 recompute log-probabilities in training precision and read values, 5 penalize KL by token and estimate
+advantages, 6 take clipped optimizer passes, 7 adapt the KL coefficient. Step 4 is what makes the ratio exactly 1
+before the first optimizer step, whatever the sampler's rounding did.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preceptor.errors import DataError, RunCanceled
+from preceptor.policy import losses
+from preceptor.policy.checkpoint import RunState, save_checkpoint
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.metrics import MetricsLog
+from preceptor.policy.networks import Networks
+from preceptor.policy.optimize import optimize
+from preceptor.policy.rollout import (
+    Answers,
+    Prompt,
+    Rollout,
+    Score,
+    compute_targets,
+    evaluate_answers,
+    sample_answers,
+)
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+
+def planned_updates(prompts: int, config: PolicyConfig) -> int:
+    """How many roll-outs `epochs` passes over the prompts take."""
+    at_once = config.batch_size // config.answers_per_prompt
+    planned = max(1, -(-config.epochs * prompts // at_once))
+    return planned if config.max_updates is None else min(planned, config.max_updates)
+
+
+def prompts_of_update(prompts: Sequence[Prompt], update: int, config: PolicyConfig) -> list[Prompt]:
+    """The prompts of one roll-out: every pass shuffles them anew, and a roll-out may span two passes."""
+    at_once = config.batch_size // config.answers_per_prompt
+    chosen: list[Prompt] = []
+    orders: dict[int, np.ndarray[Any, Any]] = {}
+    for place in range(update * at_once, (update + 1) * at_once):
+        epoch, index = divmod(place, len(prompts))
+        if epoch not in orders:
+            orders[epoch] = np.random.default_rng([config.seed, epoch]).permutation(len(prompts))
+        chosen.append(prompts[int(orders[epoch][index])])
+    return chosen
+
+
+def train(
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    state: RunState,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    score: Score,
+    config: PolicyConfig,
+    *,
+    eos: Sequence[int],
+    folder: Path,
+    settings: dict[str, Any],
+    progress: Progress,
+    is_canceled: Callable[[], bool],
+) -> RunState:
+    """Run PPO from `state` to its planned end or `max_minutes`, writing checkpoints and metrics into `folder`.
+
+    `settings` identifies the run in its checkpoints. Returns the state reached. Raises DataError for a reward
+    model that cannot teach, RunCanceled after a checkpoint when asked to stop.
+    """
+    if not prompts:
+        raise DataError("There are no prompts to train on: give a prompts file with a `prompt` a line.")
+    total = planned_updates(len(prompts), config)
+    with MetricsLog(folder, resume_at=state.update, tensorboard=config.tensorboard) as log:
+        while state.update < total and state.seconds < 60 * config.max_minutes:
+            if is_canceled():
+                save_checkpoint(folder, state, networks, optimizer, settings=settings)
+                raise RunCanceled(f"PPO was canceled after {state.update} of {total} roll-outs; it can be resumed.")
+            began = time.perf_counter()
+            record, state = _update(networks, optimizer, tokenizer, prompts, score, config, eos=eos, state=state)
+            spent = time.perf_counter() - began
+            state = replace(state, update=state.update + 1, seconds=state.seconds + spent)
+            record["eps"] = config.batch_size / spent
+            log.write(state.update, record)
+            progress(*_place(state, total, config), record)
+            if state.update % config.checkpoint_every == 0 and state.update < total:
+                save_checkpoint(folder, state, networks, optimizer, settings=settings)
+    if state.update < total:
+        logger.info("PPO used its %.1f minutes after %d of %d roll-outs.", config.max_minutes, state.update, total)
+    return state
+
+
+def _update(
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    score: Score,
+    config: PolicyConfig,
+    *,
+    eos: Sequence[int],
+    state: RunState,
+) -> tuple[dict[str, float], RunState]:
+    """One roll-out and its optimizer passes; the metrics, and the state with scaling and KL coefficient updated."""
+    seeds = np.random.SeedSequence([config.seed, state.update]).generate_state(2)
+    chosen = prompts_of_update(prompts, state.update, config)
+    answers = sample_answers(networks, tokenizer, chosen, score, eos=eos, config=config, seed=int(seeds[0]))
+    if state.update == 0 and config.normalize_scores:
+        state = _scale_from_reference(answers, state)
+    scaled = ((answers.scores - state.score_mean) / state.score_std).clamp(-config.score_clip, config.score_clip)
+    scaled = losses.penalize_unfinished(scaled, answers.finished, config.missing_eos_penalty)
+    rollout = evaluate_answers(networks, answers, config)
+    targets = compute_targets(rollout, scaled, kl_coef=state.kl_coef, config=config)
+    passes = optimize(networks, optimizer, rollout, targets, config, seed=int(seeds[1]))
+    record = _record(answers, rollout, scaled, state.kl_coef) | passes
+    record |= {
+        "objective/kl_coef": state.kl_coef,
+        "lr": optimizer.param_groups[0]["lr"],
+        "episode": (state.update + 1) * config.batch_size,
+        "epoch": (state.update + 1) * len(chosen) / len(prompts),
+    }
+    if config.adap_kl_ctrl:
+        kl_coef = losses.adapt_kl_coef(
+            state.kl_coef,
+            record["objective/kl"],
+            target=config.kl_target,
+            samples=config.batch_size,
+            horizon=config.kl_horizon,
+        )
+        state = replace(state, kl_coef=kl_coef)
+    return record, state
+
+
+def _scale_from_reference(answers: Answers, state: RunState) -> RunState:
+    """The first roll-out is sampled from the reference policy, so its scores are the baseline."""
+    deviation = float(answers.scores.std())
+    if deviation < 1e-6:
+        raise DataError(
+            f"The reward model gave {len(answers.scores)} answers the same score: it cannot teach. Train it again."
+        )
+    return replace(state, score_mean=float(answers.scores.mean()), score_std=deviation)
+
+
+def _record(answers: Answers, rollout: Rollout, scaled: torch.Tensor, kl_coef: float) -> dict[str, float]:
+    """What a roll-out showed, under TRL's metric names; KL, entropy and rewards are sums over an answer."""
+    kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1)
+    return {
+        "objective/kl": float(kl.mean()),
+        "objective/entropy": float((-rollout.logprobs * rollout.mask).sum(1).mean()),
+        "objective/scores": float(answers.scores.mean()),
+        "objective/scores_std": float(answers.scores.std()) if len(scaled) > 1 else 0.0,
+        "objective/non_score_reward": float(-kl_coef * kl.mean()),
+        "objective/rlhf_reward": float((scaled - kl_coef * kl).mean()),
+        "val/num_eos_tokens": float(answers.finished.sum()),
+        "val/response_length": float(rollout.mask.sum(1).mean()),
+    }
+
+
+def _place(state: RunState, total: int, config: PolicyConfig) -> tuple[int, int]:
+    """Done and total for the progress bar, where the time limit will end the run first."""
+    within = 60 * config.max_minutes / state.seconds * state.update
+    return state.update, max(state.update, min(total, round(within)))

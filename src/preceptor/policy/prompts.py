@@ -1,0 +1,74 @@
+"""A JSONL file goes in; prompts to train on, or prompts with chosen answers, come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preceptor.errors import InputError
+
+
+def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
+    """Distinct training prompts in a file of `{"prompt": ..., "split": "train"}` lines, at most `most` of them.
+
+    Lines of another split are left out; a line without a split is for training. Above `most` a seeded sample is
+    taken, in file order. Raises InputError naming the file and line, never the text.
+    """
+    found = dict.fromkeys(
+        prompt
+        for number, row in _rows(path)
+        if row.get("split", "train") == "train" and (prompt := _text(row, "prompt", path, number))
+    )
+    prompts = list(found)
+    if not prompts:
+        raise InputError(f"{path} holds no training prompts: each line needs a `prompt`, and split `train` if any.")
+    if len(prompts) > most:
+        kept = np.sort(np.random.default_rng(seed).choice(len(prompts), most, replace=False))
+        prompts = [prompts[int(i)] for i in kept]
+    return prompts
+
+
+def load_chosen(path: Path) -> list[tuple[str, str]]:
+    """Distinct (prompt, chosen) pairs of the training split of a preferences file."""
+    return list(
+        dict.fromkeys(
+            (_text(row, "prompt", path, number), _text(row, "chosen", path, number))
+            for number, row in _rows(path)
+            if _split(row) == "train"
+        )
+    )
+
+
+def _split(row: dict[str, Any]) -> str:
+    metadata = row.get("metadata")
+    return str(metadata.get("split", "train")) if isinstance(metadata, dict) else "train"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise InputError(f"{path} line {number} is not JSON.") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path} line {number} is not a JSON object.")
+        yield number, row
+
+
+def _text(row: dict[str, Any], name: str, path: Path, number: int) -> str:
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{path} line {number} has no `{name}` text.")
+    return value

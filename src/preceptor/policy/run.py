@@ -1,0 +1,108 @@
+"""The policy stage: a reward model and a base model go in, a published policy comes out; also `train_with_ppo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from preceptor.artifacts.store import Artifact, atomic_folder
+from preceptor.errors import ConfigError, InputError, NotFoundError
+from preceptor.policy.build import CARD_FILE, build_policy
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.ppo import Progress
+from preceptor.stage import StageContext, StageResult
+
+
+def run(config: PolicyConfig, context: StageContext) -> StageResult:
+    """Improve the base model and publish the policy, with the reward model as its parent.
+
+    An interrupted run with the same run id goes on where its last checkpoint stands.
+    """
+    reward = context.store.locate(config.reward_model)
+    base = config.base_model or context.settings.policy_model
+    base_artifact, reward_artifact = _artifact(base, context), _artifact(config.reward_model, context)
+    with context.store.building("policy") as build:
+        metrics = build_policy(
+            str(base_artifact.path) if base_artifact else base,
+            reward,
+            build.path,
+            config,
+            work_dir=context.settings.home / "work" / f"policy-{context.run_id or 'alone'}",
+            preferences=_preferences(reward_artifact, context),
+            models_dir=context.settings.models_dir,
+            progress=context.progress,
+            is_canceled=context.is_canceled,
+        )
+        build.metadata.update(base_model=base, seed=config.seed, mode=config.mode, updates=metrics["updates"])
+        build.parents.extend(artifact.id for artifact in (reward_artifact, base_artifact) if artifact)
+    return StageResult(summary=summary(metrics), artifact_id=build.artifact.id, metrics=metrics)
+
+
+def train_with_ppo(
+    base_model: str = "gpt2",
+    reward_model_path: str = "rlhf/models/reward_model",
+    output_dir: str = "rlhf/models/ppo_model",
+    *,
+    progress: Progress | None = None,
+    **config: Any,
+) -> dict[str, Any]:
+    """Improve `base_model` with the reward model in a folder and write the policy to `output_dir`.
+
+    `config` takes any field of PolicyConfig. While it runs, checkpoints lie in `<output_dir>.training`; the same
+    call continues an interrupted run. Returns the run's metrics. Raises PreceptorError, with one sentence.
+    """
+    try:
+        settings = PolicyConfig(base_model=base_model, reward_model=reward_model_path, **config)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigError(f"PPO cannot use {field}: {first['msg']}.") from None
+    reward = Path(reward_model_path)
+    if not reward.is_dir():
+        raise NotFoundError(f"There is no reward model folder {reward_model_path}: train one first.")
+    target = Path(output_dir)
+    if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{output_dir} exists and is not a trained policy: name a new folder.")
+    with atomic_folder(target) as building:
+        return build_policy(
+            base_model,
+            reward,
+            building,
+            settings,
+            work_dir=target.with_name(target.name + ".training"),
+            progress=progress or _no_progress,
+            is_canceled=lambda: False,
+        )
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """One sentence for a person."""
+    first, last, kl = metrics["score_first"], metrics["score_last"], metrics["kl_last"]
+    minutes = metrics["ppo_seconds"] / 60
+    return (
+        f"PPO took {metrics['updates']} roll-outs ({metrics['episodes']} answers, {minutes:.1f} minutes): "
+        f"the reward model's mean score went from {first:.3f} to {last:.3f} at {kl:.1f} nats of KL an answer; "
+        f"answers went from {metrics['response_length_first']:.0f} to {metrics['response_length_last']:.0f} tokens."
+    )
+
+
+def _no_progress(done: int, total: int, metrics: dict[str, Any]) -> None:
+    """Report nothing."""
+
+
+def _artifact(reference: str, context: StageContext) -> Artifact | None:
+    try:
+        return context.store.open(reference)
+    except NotFoundError:
+        return None  # a model's name or a folder outside the store has no lineage
+
+
+def _preferences(reward: Artifact | None, context: StageContext) -> Path | None:
+    """The preferences that the reward model was trained on, where it is an artifact."""
+    for parent in reward.parents if reward else []:
+        path = context.store.path(parent) / "preferences.jsonl"
+        if path.is_file():
+            return path
+    return None
