@@ -28,3 +28,8 @@ def given_names() -> dict[str, int]:
 def surnames() -> dict[str, int]:
     """Lower-case surnames with their rank, the commonest first."""
     return {name: rank for rank, name in enumerate(_lines("surnames.txt.gz"))}
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a list that is written out as running text."""
+    return frozenset(text.split())

@@ -1,0 +1,64 @@
+"""Normalized text in, its words out with what a name detector asks of each: case, place in the sentence, neighbors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_])){0,60}")
+_OPENERS = frozenset('.!?:;\n"([•*>|-/')
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One run of letters (with inner hyphens and apostrophes) and its place."""
+
+    text: str
+    start: int
+    end: int
+    opens: bool
+    """It follows a full stop, a colon, a bracket or a line break, where a capital says nothing."""
+    joined: bool
+    """Digits, underscores or an @ touch it, so that it is a part of a code."""
+
+    @property
+    def lower(self) -> str:
+        return self.text.lower()
+
+    @property
+    def bare(self) -> str:
+        """Lower case without a possessive ending or an inner apostrophe, as name lists write it."""
+        return self.text.lower().removesuffix("'s").replace("'", "")
+
+    @property
+    def capital(self) -> bool:
+        return self.text[0].isupper()
+
+    @property
+    def shouted(self) -> bool:
+        return len(self.text) > 1 and self.text.isupper()
+
+    @property
+    def initial(self) -> bool:
+        return len(self.text) == 1 and self.text.isupper()
+
+
+def split_words(text: str) -> list[Word]:
+    """Return the words of a text in order."""
+    found: list[Word] = []
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        index = start - 1
+        while index >= 0 and text[index] == " ":
+            index -= 1
+        opens = index < 0 or text[index] in _OPENERS
+        joined = (start > 0 and (text[start - 1].isdigit() or text[start - 1] in "_@")) or (
+            end < len(text) and (text[end].isdigit() or text[end] in "_@")
+        )
+        found.append(Word(match.group(), start, end, opens, joined))
+    return found
+
+
+def gap(text: str, first: Word, second: Word) -> str:
+    """Return what stands between two words."""
+    return text[first.end : second.start]
