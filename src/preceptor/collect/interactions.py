@@ -36,13 +36,16 @@ def create_interaction(
     given: InteractionIn,
     created_by: int | None,
     source: str = "api",
+    interaction_id: str | None = None,
 ) -> tuple[Interaction, bool]:
     """Store an answer. Returns it, and whether it is new: the same `external_id` is stored once.
+
+    The gateway gives the `interaction_id` that it announced before the answer was whole.
 
     Raises:
         ConflictError: the `external_id` is taken by another text.
     """
-    interaction_id = new_id("int")
+    interaction_id = interaction_id or new_id("int")
     texts = given.model_dump(exclude={"prompt", "response", "known_identifiers"})
     values = texts | {
         "interaction_id": interaction_id,
