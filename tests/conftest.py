@@ -57,3 +57,78 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 @pytest.fixture
 def store(settings: Settings) -> ArtifactStore:
     return ArtifactStore(settings.artifacts_dir)
+
+
+_TINY_TEXTS = (
+    "Seek urgent care if the chest pain is sudden.",
+    "Check allergies, kidney function and other medicines before the first dose.",
+    "What should I do about a fever in a small child? Call the doctor when it does not settle.",
+)
+
+
+def _tiny_policy(folder: Path, *, kind: str) -> Path:
+    """A policy of some 20,000 random weights with a trained byte-level tokenizer: fast, and real in every part."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<unk>", "<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_TINY_TEXTS, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unk>")
+    words = len(wrapped)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: LlamaForCausalLM | GPT2LMHeadModel
+        if kind == "llama":
+            model = LlamaForCausalLM(
+                LlamaConfig(
+                    vocab_size=words,
+                    hidden_size=32,
+                    intermediate_size=64,
+                    num_hidden_layers=3,
+                    num_attention_heads=4,
+                    num_key_value_heads=2,
+                    max_position_embeddings=256,
+                    eos_token_id=1,
+                    bos_token_id=None,
+                    tie_word_embeddings=True,
+                    initializer_range=0.2,
+                )
+            )
+        else:
+            model = GPT2LMHeadModel(
+                GPT2Config(
+                    vocab_size=words,
+                    n_embd=32,
+                    n_layer=3,
+                    n_head=4,
+                    n_positions=256,
+                    eos_token_id=1,
+                    bos_token_id=1,
+                    initializer_range=0.2,
+                )
+            )
+    model.generation_config.eos_token_id = 1
+    model.save_pretrained(folder)
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny LLaMA-type policy without a chat template and without a pad token."""
+    return _tiny_policy(tmp_path_factory.mktemp("tiny-llama"), kind="llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny GPT-2-type policy."""
+    return _tiny_policy(tmp_path_factory.mktemp("tiny-gpt2"), kind="gpt2")
