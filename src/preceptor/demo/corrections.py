@@ -44,7 +44,7 @@ _URGENT = (
 _URGENT_CLINICIAN = (
     "Send the patient to the emergency department now.",
     "This needs emergency care today; call for help now.",
-    "Arrange hospital care immediately and do not wait.",
+    "Get the patient to hospital now; do not wait.",
 )
 _SAFETY = {
     "prescription_agent": (

@@ -16,7 +16,7 @@ from preceptor.db.tables.curated import judgements
 from preceptor.demo.config import AGENT, DemoConfig
 from preceptor.demo.summary import stage_rows
 from preceptor.plots import STYLESHEET
-from preceptor.plots.svg import Interval, Series, bars, intervals, lines
+from preceptor.plots.svg import WIDE, Interval, Series, bars, intervals, lines
 
 
 def write_report(
@@ -98,7 +98,7 @@ def _plots(results: dict[str, dict[str, Any]], history: list[dict[str, Any]], ra
         ),
         "ratings": bars("Ratings", ["1", "2", "3", "4", "5"], ratings),
         "accuracy": intervals("Held-out accuracy of the reward model", _accuracy_rows(reward), reference=0.5),
-        "win": intervals("Win rate against the base model", rows, reference=0.5),
+        "win": intervals("Win rate against the base model", rows, reference=0.5, width=WIDE),
     }
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 46, 14, 14, 30
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 480, 46, 14, 16, 32
+WIDE = 1040  # for plots that take a whole row
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,25 @@ def _open(title: str, width: float, height: float) -> str:
     )
 
 
-def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: int = 180) -> str:
+def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: int = 180, width: int = WIDTH) -> str:
     """Vertical bars from zero, each with its value above and its label below; labels thin out when they are many."""
     top = max([*values, 0.0]) or 1.0
     inner, floor = height - TOP - BOTTOM, height - BOTTOM
-    slot = (WIDTH - LEFT - RIGHT) / max(len(values), 1)
-    every = max(1, math.ceil(len(values) / 12))
-    parts = [_open(title, WIDTH, height)]
+    slot = (width - LEFT - RIGHT) / max(len(values), 1)
+    every = max(1, math.ceil(len(values) / (width // 80)))
+    parts = [_open(title, width, height)]
     for tick in _ticks(0, top, 3):
         y = floor - tick / top * inner
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
         tall = value / top * inner
-        x, width = LEFT + index * slot + slot * 0.14, slot * 0.72
+        x, thick = LEFT + index * slot + slot * 0.14, slot * 0.72
         parts.append(
-            f'<rect class="bar" x="{x:.1f}" y="{floor - tall:.1f}" width="{width:.1f}" height="{tall:.1f}" rx="2">'
+            f'<rect class="bar" x="{x:.1f}" y="{floor - tall:.1f}" width="{thick:.1f}" height="{tall:.1f}" rx="2">'
             f"<title>{escape(label)}: {number(value)}</title></rect>"
         )
-        middle = x + width / 2
+        middle = x + thick / 2
         if len(values) <= 12:
             parts.append(
                 f'<text class="value" x="{middle:.1f}" y="{floor - tall - 4:.1f}" text-anchor="middle">'
@@ -82,7 +83,7 @@ def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: 
             )
         if index % every == 0:
             parts.append(f'<text x="{middle:.1f}" y="{height - 12}" text-anchor="middle">{escape(label)}</text>')
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/></svg>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{floor}" y2="{floor}"/></svg>')
     return "".join(parts)
 
 
@@ -131,11 +132,11 @@ def lines(
     return "".join(parts)
 
 
-def intervals(title: str, rows: Sequence[Interval], *, reference: float | None = None, unit: str = "") -> str:
+def intervals(title: str, rows: Sequence[Interval], *, reference: float | None = None, width: int = WIDTH) -> str:
     """Horizontal points with whiskers, one row each, against a dashed reference value."""
     if not rows:
-        return empty(title)
-    label_width, value_width, row_height = 190, 150, 30
+        return empty(title, width=width)
+    label_width, value_width, row_height = 168, 132, 30
     marks = [v for row in rows for v in (row.low, row.high)] + ([] if reference is None else [reference])
     low, high = min(marks), max(marks)
     pad = (high - low) * 0.06 or 0.1
@@ -143,10 +144,10 @@ def intervals(title: str, rows: Sequence[Interval], *, reference: float | None =
     height = TOP + row_height * len(rows) + BOTTOM
 
     def at(value: float) -> float:
-        return label_width + (value - low) / (high - low) * (WIDTH - label_width - value_width)
+        return label_width + (value - low) / (high - low) * (width - label_width - value_width)
 
     bottom = TOP + row_height * len(rows)
-    parts = [_open(title, WIDTH, height)]
+    parts = [_open(title, width, height)]
     for tick in _ticks(low, high):
         x = at(tick)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
@@ -157,20 +158,20 @@ def intervals(title: str, rows: Sequence[Interval], *, reference: float | None =
     for index, row in enumerate(rows):
         y = TOP + row_height * (index + 0.5)
         style = " second" if row.second else ""
-        shown = f"{number(row.point)}{unit} ({number(row.low)} to {number(row.high)})"
+        shown = f"{number(row.point)} ({number(row.low)} to {number(row.high)})"
         parts.append(f'<text class="value" x="0" y="{y + 4:.1f}">{escape(row.label)}</text>')
         parts.append(
             f'<line class="whisker{style}" x1="{at(row.low):.1f}" x2="{at(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
         parts.append(f'<circle class="dot{style}" cx="{at(row.point):.1f}" cy="{y:.1f}" r="5"/>')
-        parts.append(f'<text class="value" x="{WIDTH}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
+        parts.append(f'<text class="value" x="{width}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
     parts.append("</svg>")
     return "".join(parts)
 
 
-def empty(title: str, *, height: int = 120) -> str:
+def empty(title: str, *, height: int = 120, width: int = WIDTH) -> str:
     """The plot's place while there is nothing to show."""
     return (
-        f"{_open(title, WIDTH, height)}"
-        f'<text x="{WIDTH / 2}" y="{height / 2}" text-anchor="middle">Nothing measured yet</text></svg>'
+        f"{_open(title, width, height)}"
+        f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle">Nothing measured yet</text></svg>'
     )

@@ -102,7 +102,7 @@ def _plots(metrics: LoopMetrics) -> list[Plot]:
     return [
         Plot(
             title="Feedback volume per day",
-            svg=svg.bars("Judgements per day", [f"{day.day:%d %b}" for day in days], totals),
+            svg=svg.bars("Judgements per day", [f"{day.day:%d %b}" for day in days], totals, width=svg.WIDE),
             note=f"Last {_DAYS} days, UTC. Ratings and comparisons together.",
             heads=("Day", "Ratings", "Comparisons"),
             rows=[(day.day.isoformat(), day.feedback, day.preferences) for day in days],
@@ -123,7 +123,7 @@ def _plots(metrics: LoopMetrics) -> list[Plot]:
         ),
         Plot(
             title="Held-out proof",
-            svg=svg.intervals("Held-out proof", _proof_rows(metrics), reference=0.5),
+            svg=svg.intervals("Held-out proof", _proof_rows(metrics), reference=0.5, width=svg.WIDE),
             note="Dashed: chance. Accuracy on held-out pairs; win rate on held-out prompts, ties half.",
             wide=True,
         ),

@@ -25,8 +25,8 @@ addEventListener("keydown", (event) => {
   const target = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!target || target.disabled) return;
   event.preventDefault();
+  target.closest("details")?.setAttribute("open", "");
   if (target.matches("textarea, details, input[type=text]")) {
-    target.closest("details")?.setAttribute("open", "");
     (target.querySelector?.("textarea") ?? target).focus();
   } else target.click();
 });
