@@ -50,7 +50,7 @@ class Progress:
     remaining: int
 
 
-def add_item(session: Session, cipher: TextCipher, *, given: QueueItemIn, rater: Rater) -> tuple[QueueItem, bool]:
+def add_item(session: Session, cipher: TextCipher, *, given: QueueItemIn) -> tuple[QueueItem, bool]:
     """Queue something to judge. Returns the item, and whether it is new; the same content is queued once.
 
     Raises:
@@ -58,7 +58,7 @@ def add_item(session: Session, cipher: TextCipher, *, given: QueueItemIn, rater:
         NotFoundError: an interaction is not there.
     """
     first = get_interaction(session, given.interaction_a)
-    pair = (given.interaction_a, given.interaction_b)
+    pair: tuple[str, str | None] = (given.interaction_a, given.interaction_b)
     if (given.kind == "compare") != (given.interaction_b is not None):
         raise FieldError("interaction_b belongs to a comparison, and a comparison needs it", "interaction_b")
     if given.interaction_b is not None:
@@ -66,7 +66,8 @@ def add_item(session: Session, cipher: TextCipher, *, given: QueueItemIn, rater:
         compare_interactions(first, second, cipher=cipher)
         if first.content_hash == second.content_hash:
             raise FieldError("The two responses are the same; there is nothing to compare", "interaction_b")
-        pair = (min(pair, key=str), max(pair, key=str))  # canonical order, apart from the order on screen
+        low, high = sorted((given.interaction_a, given.interaction_b))
+        pair = (low, high)  # canonical order, apart from the order on screen
     lock(session, "queue_item", given.kind, *pair)
     there = session.scalar(
         sa.select(QueueItem).where(
@@ -163,7 +164,7 @@ def show(session: Session, cipher: TextCipher, *, assignment: Assignment) -> Car
 def progress(session: Session, *, rater: Rater) -> Progress:
     """Counts for one clinician."""
     states = sa.select(Assignment.state, sa.func.count()).where(Assignment.clinician_id == rater.user_id)
-    counts = {state: count for state, count in session.execute(states.group_by(Assignment.state))}
+    counts = dict(session.execute(states.group_by(Assignment.state)).tuples().all())
     remaining = session.scalar(sa.select(sa.func.count()).select_from(QueueItem).where(open_to(rater.user_id))) or 0
     return Progress(done=counts.get("done", 0), skipped=counts.get("skipped", 0), remaining=remaining)
 

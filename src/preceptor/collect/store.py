@@ -17,7 +17,10 @@ from preceptor.db.encrypted import TextCipher
 from preceptor.db.tables.raw import Feedback, Preference, Revision
 from preceptor.errors import AccessError, ConflictError, NotFoundError
 
-Judgement = TypeVar("Judgement", Feedback, Preference)
+# Whose rows an account may read; what of them is shown is decided where they are shown.
+READ_ALL = SEE_ALL | {"ml_engineer"}
+
+Judgement = TypeVar("Judgement", bound=Feedback | Preference)
 
 
 class ChangedMeanwhileError(ConflictError):
@@ -60,14 +63,19 @@ def listing(
     session: Session, table: type[Judgement], *, rater: Rater, filters: Filters, before: int | None, limit: int
 ) -> Sequence[Judgement]:
     """Judgements newest first, by keyset: `before` is the internal id of the last row already seen."""
-    query = sa.select(table).where(_owned(table, rater), *_conditions(table, filters))
+    query = sa.select(table).where(_owned(table, rater), *conditions(table, filters))
     if before is not None:
         query = query.where(table.id < before)
     return session.scalars(query.order_by(table.id.desc()).limit(limit)).all()
 
 
 def revise(
-    session: Session, row: Feedback | Preference, changes: Mapping[str, Any], *, cipher: TextCipher, actor_id: int
+    session: Session,
+    row: Feedback | Preference,
+    changes: Mapping[str, Any],
+    *,
+    cipher: TextCipher,
+    actor_id: int | None,
 ) -> bool:
     """Apply new values and keep the old ones; returns False when nothing would change."""
     text_columns = FEEDBACK_TEXTS if isinstance(row, Feedback) else PREFERENCE_TEXTS
@@ -130,10 +138,10 @@ def _id_column(table: type[Judgement]) -> sa.ColumnElement[str]:
 
 
 def _owned(table: type[Judgement], rater: Rater) -> sa.ColumnElement[bool]:
-    return sa.true() if rater.role in SEE_ALL else table.clinician_id == rater.user_id
+    return sa.true() if rater.role in READ_ALL else table.clinician_id == rater.user_id
 
 
-def _conditions(table: type[Judgement], filters: Filters) -> list[sa.ColumnElement[bool]]:
+def conditions(table: type[Judgement], filters: Filters) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if not filters.include_withdrawn:
         found.append(table.withdrawn_at.is_(None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,11 +13,12 @@ from preceptor.collect import feedback, preferences, store
 from preceptor.collect.instruments import landings
 from preceptor.collect.interactions import Rater, get_interaction
 from preceptor.collect.queue import find_assignment
-from preceptor.collect.schemas import FeedbackIn, FieldError, PreferenceIn, SubmitIn
+from preceptor.collect.schemas import FeedbackIn, FieldError, Outcome, PreferenceIn, SubmitIn
 from preceptor.db.encrypted import TextCipher
 from preceptor.db.tables.raw import Assignment, Feedback, Preference, QueueItem
 from preceptor.errors import ConflictError
 
+Choice = Literal["left", "right", "tie", "both_bad", "cannot_judge"]
 UNDO = timedelta(seconds=10)
 _RATE_ONLY = ("rating", "thumb", "harm_severity")
 _COMPARE_ONLY = ("choice", "strength", "harm_left", "harm_right")
@@ -38,9 +40,13 @@ def submit(
         ConflictError: it was submitted or skipped already, or its lease ran out and others have taken the item.
     """
     assignment = find_assignment(session, assignment_id, rater=rater)
-    if assignment.state != "leased":
-        raise ConflictError(f"This assignment is {assignment.state} already. Ask for the next one.")
+    if assignment.state == "skipped":
+        raise ConflictError("This assignment is skipped already. Ask for the next one.")
     item = session.scalars(sa.select(QueueItem).where(QueueItem.item_id == assignment.item_id).with_for_update()).one()
+    land = _rate if item.kind == "rate" else _compare
+    if assignment.state == "done":
+        _demand_repeat(session, lambda: land(session, cipher, assignment, item, given, rater, source))
+        return assignment
     done = session.scalar(
         sa.select(sa.func.count())
         .select_from(Assignment)
@@ -48,7 +54,6 @@ def submit(
     )
     if (done or 0) >= item.overlap:
         raise ConflictError("The lease ran out and enough others have judged this item. Ask for the next one.")
-    land = _rate if item.kind == "rate" else _compare
     assignment.result_ids = land(session, cipher, assignment, item, given, rater, source)
     assignment.state = "done"
     assignment.completed_at = session.scalar(sa.select(sa.func.now()))
@@ -82,25 +87,31 @@ def undo(session: Session, *, assignment_id: str, rater: Rater, within: timedelt
     now = session.scalar(sa.select(sa.func.now())) or datetime.now(UTC)
     if assignment.completed_at is not None and now - assignment.completed_at > within:
         raise ConflictError("Undo is possible for ten seconds. Change or withdraw the judgement instead.")
-    for table in (Feedback, Preference):
-        column = Feedback.feedback_id if table is Feedback else Preference.preference_id
-        for row in session.scalars(sa.select(table).where(column.in_(assignment.result_ids or []))):
-            store.revert(session, row, actor_id=rater.user_id)
+    made = assignment.result_ids or []
+    for rating in session.scalars(sa.select(Feedback).where(Feedback.feedback_id.in_(made))):
+        store.revert(session, rating, actor_id=rater.user_id)
+    for comparison in session.scalars(sa.select(Preference).where(Preference.preference_id.in_(made))):
+        store.revert(session, comparison, actor_id=rater.user_id)
     assignment.state, assignment.completed_at, assignment.result_ids = "leased", None, None
     assignment.lease_until = now + timedelta(minutes=30)
     session.flush()
     return assignment
 
 
-def choice_to_outcome(choice: str, *, presented_first: str) -> Literal["a", "b", "tie", "both_bad", "cannot_judge"]:
+def choice_to_outcome(choice: Choice, *, presented_first: str) -> Outcome:
     """Left and right in terms of the stored order; `presented_first` was on the left."""
     if choice == "left":
         return "a" if presented_first == "a" else "b"
     if choice == "right":
         return "b" if presented_first == "a" else "a"
-    if choice not in {"tie", "both_bad", "cannot_judge"}:
-        raise ValueError(choice)
-    return choice  # type: ignore[return-value]
+    return choice
+
+
+def _demand_repeat(session: Session, land: Callable[[], list[str]]) -> None:
+    """Let a double click pass: the same judgement again changes nothing, another one is refused."""
+    with session.begin_nested():
+        if land():
+            raise ConflictError("This assignment is judged already. Undo it first, or change the judgement.")
 
 
 def _refuse(given: SubmitIn, names: tuple[str, ...], *, kind: str) -> None:
@@ -123,7 +134,7 @@ def _rate(
     parts = landings(FeedbackIn(**sent))
     judged = get_interaction(session, item.interaction_a)
     landed = feedback.land(session, cipher, parts=parts, judged=judged, rater=rater, source=source)
-    return [one.row.feedback_id for one in landed]
+    return [one.row.feedback_id for one in landed if one.status != "unchanged"]
 
 
 def _compare(
@@ -143,7 +154,7 @@ def _compare(
     judged = PreferenceIn(
         preferred=choice_to_outcome(given.choice, presented_first=first),
         strength=given.strength if given.choice in {"left", "right"} else None,
-        presented_first=first,  # type: ignore[arg-type]
+        presented_first=first,
         blinded=True,
         harm_a=on_a,
         harm_b=on_b,
@@ -154,5 +165,5 @@ def _compare(
     )
     a, b = (get_interaction(session, name or "") for name in (item.interaction_a, item.interaction_b))
     compared = preferences.compare_interactions(a, b, cipher=cipher)
-    row, _ = preferences.land(session, cipher, given=judged, compared=compared, rater=rater, source=source)
-    return [row.preference_id]
+    row, status = preferences.land(session, cipher, given=judged, compared=compared, rater=rater, source=source)
+    return [row.preference_id] if status != "unchanged" else []

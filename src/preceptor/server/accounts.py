@@ -140,6 +140,33 @@ def issue_token(session: Session, user_id: int, *, name: str, days: int | None =
     return token, secret
 
 
+def live_tokens(session: Session, user_id: int) -> Sequence[ApiToken]:
+    """The tokens of an account that still work."""
+    return session.scalars(
+        sa.select(ApiToken)
+        .where(
+            ApiToken.user_id == user_id,
+            ApiToken.revoked_at.is_(None),
+            sa.or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > sa.func.now()),
+        )
+        .order_by(ApiToken.id)
+    ).all()
+
+
+def revoke_token(session: Session, user_id: int, *, token_id: int) -> None:
+    """Make one of an account's tokens useless; repeating it changes nothing.
+
+    Raises:
+        NotFoundError: the account has no such token.
+    """
+    token = session.scalar(sa.select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
+    if token is None:
+        raise NotFoundError("There is no token with this id for this account.")
+    if token.revoked_at is None:
+        token.revoked_at = datetime.now(UTC)
+        audit.record(session, actor_id=user_id, action="token.revoke", target=f"token:{token_id}")
+
+
 def user_of_token(session: Session, secret: str) -> User | None:
     """The active owner of a live token."""
     return session.scalar(

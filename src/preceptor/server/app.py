@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from preceptor import __version__
-from preceptor.server.api import MAX_BODY_BYTES, router
+from preceptor.server.api import router
 from preceptor.server.auth import AccessRule, allow
 from preceptor.server.deps import install
 from preceptor.server.errors import Problem, respond
@@ -38,7 +38,6 @@ def create_app(settings: Settings, engine: sa.Engine) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        max_body_size=MAX_BODY_BYTES,
     )
     app.state.preceptor = install(settings, engine)
     for kind in (Exception, Problem, RequestValidationError, HTTPException):
@@ -69,7 +68,7 @@ def access_rules(app: FastAPI) -> list[tuple[str, str, AccessRule | None]]:
     for context in iter_route_contexts(app.routes):
         if not isinstance(context.original_route, APIRoute):
             continue
-        calls = [item.call for item in _flatten(context.dependant)]
+        calls: list[object] = [item.call for item in _flatten(context.dependant)]
         rule = next((call for call in calls if isinstance(call, AccessRule)), None)
         found += [(method, str(context.path), rule) for method in sorted(context.methods or ())]
     return found

@@ -14,6 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from preceptor import errors as tree
+from preceptor.collect.feedback import AmbiguousInteractionError
+from preceptor.collect.importer import ImportRefusedError
+from preceptor.collect.schemas import FieldError
+from preceptor.collect.store import ChangedMeanwhileError
 
 log = logging.getLogger("preceptor.server")
 
@@ -34,6 +38,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid": (422, "A field is missing or not usable"),
     "key-reused": (422, "The Idempotency-Key was used before with another body"),
     "too-many": (429, "Too many attempts; wait and try again"),
+    "upstream-failed": (502, "The model server behind this agent failed"),
+    "upstream-timeout": (504, "The model server behind this agent did not answer in time"),
     "unavailable": (503, "The service cannot answer right now; try again shortly"),
     "storage": (507, "There is no room to store the result"),
     "internal": (500, "The server failed; the failure is noted in its log"),
@@ -99,11 +105,22 @@ def to_problem(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         slug = _BY_STATUS.get(error.status_code, "internal" if error.status_code >= 500 else "invalid")
         return Problem(slug, headers=error.headers)
+    if isinstance(error, FieldError):
+        pointers = [{"pointer": f"/{name}", "detail": error.message} for name in error.fields]
+        return Problem("invalid", error.message, errors=pointers)
+    if isinstance(error, ImportRefusedError):
+        return Problem("invalid", error.message, more={"lines": error.report.shown()})
+    if isinstance(error, AmbiguousInteractionError):
+        return Problem("ambiguous-interaction", error.message, more={"interaction_ids": error.interaction_ids})
+    if isinstance(error, ChangedMeanwhileError):
+        return Problem("changed-meanwhile", error.message)
     if isinstance(error, tree.PreceptorError):
         for kind, slug in _BY_ERROR:
             if isinstance(error, kind):
                 return Problem(slug, error.message)
         return Problem("internal")
+    if isinstance(error, sa.exc.OperationalError) and type(error.orig).__name__ == "LockNotAvailable":
+        return Problem("in-progress", headers={"Retry-After": "2"})
     if isinstance(error, _UNAVAILABLE) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
         log.warning("database unavailable: %s", type(error).__name__)
         return Problem("unavailable")

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preceptor.server.errors import Problem, render, to_problem
+from preceptor.server.limits import bounded
 
 log = logging.getLogger("preceptor.access")
 
@@ -60,7 +61,7 @@ class Envelope:
         try:
             if _is_cross_site(scope):
                 raise Problem("cross-site")
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, bounded(scope, receive), send_with_headers)
         except Exception as error:
             response = render(to_problem(error))
             if answered:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from preceptor.server.api import me
-from preceptor.server.api.route import MAX_BODY_BYTES, ProblemRoute
-
-__all__ = ["MAX_BODY_BYTES", "router"]
+from preceptor.server.api import exchange, feedback, interactions, me, preferences, queue, trail
+from preceptor.server.api.route import ProblemRoute
 
 router = APIRouter(route_class=ProblemRoute)
-for part in (me,):
+for part in (feedback, preferences, interactions, queue, exchange, me, trail):
     router.include_router(part.router)

@@ -10,8 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from preceptor.server.errors import render, to_problem
-
-MAX_BODY_BYTES = 1_000_000
+from preceptor.server.limits import bounded
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -24,7 +23,7 @@ class ProblemRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await handle(request)
+                return await handle(Request(request.scope, bounded(request.scope, request.receive)))
             except Exception as error:
                 return render(to_problem(error))
 
