@@ -48,8 +48,8 @@ def store_answers(
     ]
     shown: list[Shown] = []
     for start in range(0, len(bodies), _BATCH):
-        stored = client.post(f"{API}/interactions:batch", {"interactions": bodies[start : start + _BATCH]})
-        for row, answer in zip(stored["interactions"], answers[start : start + _BATCH], strict=True):
+        stored = client.post(f"{API}/interactions/batch", {"interactions": bodies[start : start + _BATCH]})
+        for row, answer in zip(stored["items"], answers[start : start + _BATCH], strict=True):
             shown.append(Shown(row["interaction_id"], answer))
         progress(len(shown), len(bodies), {})
     client.close()
