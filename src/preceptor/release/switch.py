@@ -1,7 +1,7 @@
 """A person's decision in; the registry committed, then the deployment document moved, out.
 
-In that order: a crash in between leaves the old document in force, and the next `sync` (every start of the
-server runs one) brings it up to date.
+In that order: a crash in between leaves the old document in force, and the next `sync` (the gateway
+runs one every few seconds) brings it up to date.
 """
 
 from __future__ import annotations
