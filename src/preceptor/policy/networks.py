@@ -199,10 +199,14 @@ class FullNetworks:
 
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:
+    seen = sequences.attention()
+    if seen is not None:  # the eager attention adds its mask to the scores
+        dtype = next(body.parameters()).dtype if precision == "float32" else torch.bfloat16
+        seen = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         out: Tensor = body(
             **inputs,
-            attention_mask=sequences.attention(),
+            attention_mask=seen,
             position_ids=sequences.positions,
             use_cache=False,
         ).last_hidden_state

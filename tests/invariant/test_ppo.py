@@ -1,0 +1,170 @@
+"""What must hold in PPO whatever the weights: ratio 1 and KL 0 at the start, and no effect of how rows are laid out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preceptor.modeling.generate import pad_left
+from preceptor.modeling.policy_model import load_policy
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.logprobs import token_logprobs
+from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.optimize import make_optimizer, optimize
+from preceptor.policy.rollout import Answers, Prompt, Rollout, compute_targets, evaluate_answers
+from preceptor.policy.sequences import pack
+
+PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12], [13, 14]]
+ANSWERS = [
+    [[20, 21, 1], [22, 23, 24, 25], [26, 1]],
+    [[27, 28], [29, 30, 1], [31, 1]],
+    [[32, 33, 34, 35, 1], [36], [37, 38, 1]],
+    [[39, 40], [41, 42, 1], [43]],
+]
+
+
+def _config(**fields: Any) -> PolicyConfig:
+    values = {"reward_model": "none", "precision": "float32", "batch_size": 12, "mini_batch_size": 12}
+    return PolicyConfig(**{**values, "train_layers": 2, "answers_per_prompt": 3, "early_stopping": False, **fields})
+
+
+def _networks(folder: Path, config: PolicyConfig) -> Networks:
+    model, _ = load_policy(folder)
+    return make_networks(
+        model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
+    )
+
+
+def _answers() -> Answers:
+    flat = [ids for answers in ANSWERS for ids in answers]
+    scores = torch.linspace(-1, 2, len(flat))
+    finished = torch.tensor([ids[-1] == 1 for ids in flat])
+    return Answers([Prompt("", ids) for ids in PROMPTS], ANSWERS, ["" for _ in flat], finished, scores)
+
+
+def _rollout(networks: Networks, config: PolicyConfig) -> tuple[Rollout, Any]:
+    answers = _answers()
+    rollout = evaluate_answers(networks, answers, config)
+    return rollout, compute_targets(rollout, answers.scores, kl_coef=0.1, config=config)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
+def test_ratio_is_one_and_kl_is_zero_before_the_first_step(
+    kind: str, mode: str, precision: str, request: pytest.FixtureRequest
+) -> None:
+    config = _config(mode=mode, precision=precision, ppo_epochs=1, mini_batch_size=6)
+    networks = _networks(request.getfixturevalue(kind), config)
+    rollout, targets = _rollout(networks, config)
+    assert (rollout.logprobs[rollout.mask > 0] < 0).all()
+    assert (rollout.logprobs - rollout.ref_logprobs).abs().max() == 0
+    optimizer = make_optimizer(networks, config)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # so that every mini-batch is still before the first real step
+    metrics = optimize(networks, optimizer, rollout, targets, config, seed=0)
+    assert metrics["policy/steps"] == 2
+    assert metrics["val/ratio"] == pytest.approx(1.0, abs=1e-4)
+    assert metrics["val/ratio_var"] < 1e-8
+    assert metrics["policy/approxkl_avg"] < 1e-8
+    assert metrics["policy/clipfrac_avg"] == 0
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
+def test_packed_answers_get_the_log_probabilities_of_separate_left_padded_rows(
+    kind: str, mode: str, request: pytest.FixtureRequest
+) -> None:
+    config = _config(mode=mode)
+    folder = request.getfixturevalue(kind)
+    rollout, _ = _rollout(_networks(folder, config), config)
+    model, _ = load_policy(folder)
+    rows = [(prompt, ids) for prompt, answers in zip(PROMPTS, ANSWERS, strict=True) for ids in answers]
+    ids, mask = pad_left([prompt + answer for prompt, answer in rows])
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+    plain = torch.log_softmax(logits[:, :-1], -1).gather(2, ids[:, 1:, None])[:, :, 0]
+    for row, (_, answer) in enumerate(rows):
+        torch.testing.assert_close(
+            rollout.logprobs[row, : len(answer)], plain[row, -len(answer) :], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_temperature_divides_the_logits(tiny_llama: Path) -> None:
+    config = _config(temperature=0.5)
+    networks = _networks(tiny_llama, config)
+    rollout, _ = _rollout(networks, config)
+    sequences = pack(PROMPTS, ANSWERS)
+    hidden, head = networks.policy(networks.features(sequences), sequences)
+    doubled = token_logprobs(hidden * 2, head, sequences.tokens())
+    torch.testing.assert_close(sequences.padded(doubled.detach()), rollout.logprobs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_one_batch_of_twelve_equals_four_accumulated_batches_of_three(mode: str, tiny_llama: Path) -> None:
+    moved = []
+    for fields in (
+        {"mini_batch_size": 12, "gradient_accumulation_steps": 1},
+        {"mini_batch_size": 3, "gradient_accumulation_steps": 4},
+    ):
+        config = _config(mode=mode, ppo_epochs=2, learning_rate=1e-2, **fields)
+        networks = _networks(tiny_llama, config)
+        rollout, targets = _rollout(networks, config)
+        # plain gradient descent: a rounding difference is not blown up as AdamW's division would
+        optimizer = torch.optim.SGD(
+            [p for _, p in [*networks.policy_parameters(), *networks.value_parameters()]], lr=1e-2
+        )
+        metrics = optimize(networks, optimizer, rollout, targets, config, seed=3)
+        assert metrics["policy/steps"] == 2
+        moved.append({name: p.detach().clone() for name, p in networks.policy_parameters()})
+    before = dict(_networks(tiny_llama, _config(mode=mode)).policy_parameters())
+    assert max(float((moved[0][name] - before[name]).abs().max()) for name in before) > 1e-4
+    for name in moved[0]:
+        torch.testing.assert_close(moved[0][name], moved[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_the_value_loss_does_not_move_the_policy(mode: str, tiny_llama: Path) -> None:
+    config = _config(mode=mode, ppo_epochs=1, vf_coef=5.0)
+    networks = _networks(tiny_llama, config)
+    before = {name: p.detach().clone() for name, p in networks.policy_parameters()}
+    rollout, targets = _rollout(networks, config)
+    targets = type(targets)(torch.zeros_like(targets.advantages), targets.returns, targets.rewards)
+    optimizer = torch.optim.SGD([p for _, p in networks.policy_parameters()], lr=1.0)
+    optimizer.add_param_group({"params": [p for _, p in networks.value_parameters()]})
+    optimize(networks, optimizer, rollout, targets, config, seed=0)
+    assert all(torch.equal(p, before[name]) for name, p in networks.policy_parameters())
+    assert any(
+        p.abs().sum() > 0 for name, p in networks.value_parameters() if name.endswith(("3.weight", "head.weight"))
+    )
+
+
+def test_hydra_leaves_the_trunk_and_the_output_matrix_alone(tiny_llama: Path) -> None:
+    config = _config(ppo_epochs=2, learning_rate=1e-2)
+    networks = _networks(tiny_llama, config)
+    rollout, targets = _rollout(networks, config)
+    optimize(networks, make_optimizer(networks, config), rollout, targets, config, seed=0)
+    plain, _ = load_policy(tiny_llama)
+    trained = dict(networks.sampler().named_parameters())
+    changed = {name for name, p in plain.named_parameters() if not torch.equal(p, trained[name])}
+    assert any(name.startswith("model.layers.1.") for name in changed)
+    assert any(name.startswith("model.layers.2.") for name in changed)
+    assert "model.norm.weight" in changed
+    assert not any(name.startswith(("model.layers.0.", "model.embed", "lm_head")) for name in changed)
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_a_step_makes_what_scored_well_more_likely(mode: str, tiny_llama: Path) -> None:
+    config = _config(mode=mode, ppo_epochs=4, learning_rate=1e-3)
+    networks = _networks(tiny_llama, config)
+    rollout, targets = _rollout(networks, config)
+    optimize(networks, make_optimizer(networks, config), rollout, targets, config, seed=0)
+    after = evaluate_answers(networks, _answers(), config)
+    gain = ((after.logprobs - rollout.logprobs) * rollout.mask).sum(1)
+    wanted = (targets.advantages * rollout.mask).sum(1)
+    assert np.corrcoef(gain.numpy(), wanted.numpy())[0, 1] > 0.5
