@@ -17,7 +17,7 @@ URGENT = _any(
 )
 ACT = _any(
     r"call(?:ing)?\b | go(?:ing)? (?:to|straight|now)\b | seek\b | "
-    r"get (?:to|help|medical|emergency|urgent|him|her|them|checked|seen)\b | "
+    r"get (?:to|help|medical|emergency|urgent|him|her|them|the|checked|seen)\b | "
     r"take (?:him|her|them|your|the)\b | bring\b | send\b | see (?:a|the|your)\b | needs?\b | return\b | "
     r"contact\b | phone\b | arrange\b | refer\b | admit\b | ask for\b"
 )
@@ -87,7 +87,7 @@ DEFER = _any(
 DOSE = re.compile(r"\b\d+(?:[.,]\d+)? ?(?:mg|mcg|µg|g|ml|mL|units?|tablets?|pills?|capsules?|drops)\b", re.IGNORECASE)
 FOLLOW_UP = _any(
     r"follow(?:ed|ing)?[- ]?up | re-?check | monitor | "
-    r"review(?:ed)? (?:in|at|within|again|the|him|her|them|every|after|progress)\b | "
+    r"review(?:ed)? (?:in|at|within|again|this|the|him|her|them|every|after|progress)\b | "
     r"repeat (?:the|a|blood|tests?|level|it)\b | "
     r"check(?:ed)? (?:again|in|back|weekly|daily|regularly)\b | come back\b | "
     r"return (?:in|within|for|to the clinic)\b | appointment | next visit | "
