@@ -1,0 +1,140 @@
+"""A dataset and a config go in; the files of a reward model are written to a folder, and its report comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from preceptor.errors import DataError
+from preceptor.modeling.embeddings import has_fast_bfloat16
+from preceptor.modeling.resolve import read_config, require_not_policy, resolve_model
+from preceptor.reward.config import RewardConfig
+from preceptor.reward.dataset import PairSet, read_pairs
+from preceptor.reward.frozen_model import build_frozen
+from preceptor.reward.full_model import build_full
+from preceptor.reward.parts import Measured, Progress
+from preceptor.reward.report import held_out_report
+
+
+def build_reward_model(
+    dataset: Path,
+    out: Path,
+    config: RewardConfig,
+    *,
+    models_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    work_dir: Path | None = None,
+    progress: Progress | None = None,
+    is_canceled: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train on `dataset` and write the reward model's files into the empty folder `out`.
+
+    `cache_dir` keeps embeddings (frozen mode), `work_dir` the checkpoint of an interrupted training (full mode).
+    Raises InputError or DataError for data that cannot be used, ModelError for a base model that cannot,
+    RunCanceled when asked to stop.
+    """
+    report_progress = progress or _no_progress
+    data = read_pairs(dataset, seed=config.seed)
+    fitted = [pair for pair in data.of("train", "validation") if pair.weight > 0]
+    if not fitted:
+        raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
+    base = resolve_model(config.base_model, models_dir=models_dir)
+    require_not_policy(base, config.base_model)
+    mode = choose_mode(base, config.mode, accelerator=torch.cuda.is_available())
+    if mode == "frozen":
+        measured = build_frozen(
+            base, data, out, config, cache_dir=cache_dir, progress=report_progress, is_canceled=is_canceled
+        )
+    else:
+        measured = build_full(
+            base,
+            data,
+            out,
+            config,
+            bfloat16=torch.cuda.is_available() or has_fast_bfloat16(),
+            work_dir=work_dir / _key(data, config) if work_dir else None,
+            progress=report_progress,
+            is_canceled=is_canceled,
+        )
+    report = _report(data, config, mode, measured)
+    _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in data.prompts])
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _no_progress(done: int, total: int, metrics: dict[str, Any]) -> None:
+    """Report nothing."""
+
+
+def choose_mode(base: Path, mode: str, *, accelerator: bool) -> Literal["full", "frozen"]:
+    """The mode that "auto" stands for: fine-tuning a sentence encoder on a CPU for minutes learns next to nothing."""
+    if mode == "full" or mode == "frozen":
+        return mode  # type: ignore[return-value]
+    sentence_encoder = (base / "modules.json").is_file() and "hidden_size" in read_config(base)
+    return "frozen" if sentence_encoder and not accelerator else "full"
+
+
+def headline(report: dict[str, Any]) -> dict[str, float | int | str | None]:
+    """The flat numbers of a report that a run's record keeps."""
+    return {
+        "mode": report["mode"],
+        "accuracy": report["accuracy"]["estimate"],
+        "accuracy_low": report["accuracy"]["low"],
+        "accuracy_high": report["accuracy"]["high"],
+        "length_only_accuracy": report["baselines"]["length_only"]["estimate"],
+        "untrained_accuracy": report["baselines"].get("untrained", {}).get("estimate"),
+        "gain_over_length": report["gain_over"]["length_only"]["estimate"],
+        "gain_over_length_low": report["gain_over"]["length_only"]["low"],
+        "margin_mean": report["margin"]["mean"],
+        "ece": report["calibration"]["ece"],
+        "brier": report["calibration"]["brier"],
+        "temperature": report["calibration"]["temperature"],
+        "score_length_correlation": report["length"]["score_correlation"],
+        "rater_ceiling": (report["rater_agreement"] or {}).get("accuracy_ceiling"),
+        "train_pairs": report["data"]["train_pairs"],
+        "test_pairs": report["held_out"]["pairs"],
+        "test_prompts": report["held_out"]["prompts"],
+    }
+
+
+def _report(data: PairSet, config: RewardConfig, mode: str, measured: Measured) -> dict[str, Any]:
+    train, test = data.of("train", "validation"), data.of("test")
+    report = held_out_report(
+        test,
+        chosen=measured.chosen,
+        rejected=measured.rejected,
+        temperature=measured.temperature,
+        train=train,
+        baselines=measured.baselines,
+        seed=config.seed,
+    )
+    facts = {
+        "train_pairs": len(data.of("train")),
+        "validation_pairs": len(data.of("validation")),
+        "identical_left_out": data.identical,
+        "leaked_left_out": data.leaked,
+        "raters": len({pair.rater for pair in data.pairs if pair.rater is not None}),
+    }
+    return {
+        "mode": mode,
+        "base_model": config.base_model,
+        "seed": config.seed,
+        "data": facts,
+        **report,
+        **measured.facts,
+    }
+
+
+def _key(data: PairSet, config: RewardConfig) -> str:
+    """What a checkpoint may be resumed for: the same pairs under the same settings."""
+    content = [config.model_dump(exclude={"dataset"}), [vars(pair) for pair in data.pairs]]
+    return "reward-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,33 @@
+"""The settings of a reward model, said once: command-line flags, API body and stored run record."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Mode = Literal["auto", "full", "frozen"]
+
+
+class RewardConfig(BaseModel):
+    """How to train a reward model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = Field(description="Dataset artifact id, its folder, or a JSONL file of pairs.")
+    base_model: str = Field("bert-base-uncased", description="Base model: hub name or folder.")
+    mode: Mode = Field(
+        "auto",
+        description="frozen: a head on a frozen encoder; full: every weight; auto: frozen for a sentence encoder "
+        "without an accelerator, else full.",
+    )
+    epochs: int = Field(3, ge=0, description="Passes over the pairs (full mode).")
+    batch_size: int = Field(16, ge=1, description="Pairs in one optimizer step (full mode).")
+    learning_rate: float = Field(2e-5, gt=0, description="AdamW rate at the start, falling linearly (full mode).")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient norm above which gradients are scaled down.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay (full mode).")
+    max_length: int = Field(512, ge=16, description="Tokens of prompt and response; the response's end is kept first.")
+    ensemble: int = Field(5, ge=0, le=50, description="Heads fitted on bootstrap samples of raters (frozen mode).")
+    length_feature: bool = Field(False, description="Let the head see the response's length (frozen mode).")
+    margin_scale: float = Field(1.0, ge=0, description="Weight of the margins that the dataset gives to pairs.")
+    seed: int = Field(42, ge=0, description="Seed of the order of pairs, of splits and of bootstraps.")

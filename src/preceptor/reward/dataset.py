@@ -1,0 +1,138 @@
+"""A JSONL file of pairs, or a dataset's folder, goes in; checked pairs with their split come out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from preceptor.artifacts.jsonl import read_jsonl, text_field
+from preceptor.errors import DataError, InputError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does not say
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training row; `margin` and `weight` act on the Bradley-Terry loss."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    split: Split = "train"
+    margin: float = 0.0
+    weight: float = 1.0
+    rater: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """The pairs of a dataset by split, the prompts that came with it, and what was left out."""
+
+    pairs: tuple[Pair, ...]
+    prompts: tuple[tuple[str, str], ...]  # (prompt, split)
+    identical: int
+    """Rows left out because chosen and rejected are the same text."""
+    leaked: int
+    """Training rows left out because their prompt is also held out."""
+
+    def of(self, *splits: Split) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.split in splits]
+
+
+def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
+    """Read and check a dataset; pairs without a split are split by prompt, the same way every time.
+
+    Raises:
+        InputError: the file is missing, empty, half-written, or a row lacks a field; names file and line.
+        DataError: the rows are well formed but cannot train and measure a model.
+    """
+    folder = path if path.is_dir() else None
+    file = path / "preferences.jsonl" if folder else path
+    if folder and not file.is_file():
+        raise InputError(f"The folder {path} holds no preferences.jsonl: give a dataset's folder, or a JSONL file.")
+    rows = [_pair(file, number, row) for number, row in read_jsonl(file)]
+    different = [(pair, split) for pair, split in rows if pair.chosen != pair.rejected]
+    if not different:
+        raise DataError(
+            f"In all {len(rows)} rows of {file}, chosen and rejected are the same text: there is nothing to learn. "
+            "Prepare the dataset from judgements of different responses."
+        )
+    pairs = _with_splits(file, different, seed)
+    held_out = {pair.prompt for pair in pairs if pair.split == "test"}
+    kept = [pair for pair in pairs if pair.split == "test" or pair.prompt not in held_out]
+    if not any(pair.split != "test" for pair in kept):
+        raise DataError(f"Every prompt of {file} is held out for testing: nothing is left to train on.")
+    return PairSet(tuple(kept), _prompts(folder, kept), len(rows) - len(different), len(pairs) - len(kept))
+
+
+def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | None]:
+    metadata = row.get("metadata")
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict):
+        raise InputError(f"{file}, line {number}: the field 'metadata' is not a JSON object. Correct it and run again.")
+    split = metadata.get("split")
+    if split is not None and split not in SPLITS:
+        raise InputError(f"{file}, line {number}: metadata.split must be one of {', '.join(SPLITS)}.")
+    rater = metadata.get("rater")
+    agent = metadata.get("agent_name")
+    pair = Pair(
+        prompt=text_field(file, number, row, "prompt"),
+        chosen=text_field(file, number, row, "chosen"),
+        rejected=text_field(file, number, row, "rejected"),
+        margin=_number(file, number, metadata, "margin", 0.0),
+        weight=_number(file, number, metadata, "weight", 1.0),
+        rater=None if rater is None else str(rater),
+        agent=None if agent is None else str(agent),
+    )
+    return pair, cast("Split | None", split)
+
+
+def _number(file: Path, number: int, metadata: dict[str, Any], name: str, default: float) -> float:
+    value = metadata.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InputError(f"{file}, line {number}: metadata.{name} must be a number, 0 or more.")
+    return float(value)
+
+
+def _with_splits(file: Path, rows: Sequence[tuple[Pair, Split | None]], seed: int) -> list[Pair]:
+    given = [split for _, split in rows]
+    if all(given) and "train" in given and "test" in given:
+        return [replace(pair, split=split or "train") for pair, split in rows]
+    splits = split_by_prompt([pair.prompt for pair, _ in rows], seed=seed)
+    if len(splits) < 2:
+        raise DataError(
+            f"{file} has pairs for {len(splits)} prompt only; a reward model needs at least 2, one to train on and one "
+            "held out to measure it. Collect more judgements first."
+        )
+    return [replace(pair, split=splits[pair.prompt]) for pair, _ in rows]
+
+
+def split_by_prompt(prompts: Sequence[str], *, seed: int) -> dict[str, Split]:
+    """The split of each distinct prompt, from a hash of the seed and its text: stable when rows are reordered."""
+    distinct = sorted(set(prompts), key=lambda prompt: hashlib.sha256(f"{seed}:{prompt}".encode()).digest())
+    test = max(1, round(_TEST_SHARE * len(distinct)))
+    validation = round(_VALIDATION_SHARE * len(distinct)) if len(distinct) >= 10 else 0
+    held = test + validation
+    return {
+        prompt: "test" if place < test else "validation" if place < held else "train"
+        for place, prompt in enumerate(distinct)
+    }
+
+
+def _prompts(folder: Path | None, pairs: Sequence[Pair]) -> tuple[tuple[str, str], ...]:
+    """Prompts for PPO: those of the pairs, and those that a dataset's folder lists beside them."""
+    found: dict[str, str] = {pair.prompt: pair.split for pair in pairs}
+    listed = folder / "prompts.jsonl" if folder else None
+    if listed is not None and listed.is_file() and listed.stat().st_size:
+        for number, row in read_jsonl(listed):
+            found.setdefault(text_field(listed, number, row, "prompt"), str(row.get("split", "train")))
+    return tuple(found.items())

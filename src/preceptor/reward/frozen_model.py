@@ -1,0 +1,171 @@
+"""Pairs and a sentence encoder go in; the folder of a frozen-mode reward model and its held-out scores come out.
+
+The folder also loads with plain transformers: its classifier is the same encoder with an output layer fitted to the
+pairs. That layer cannot compare prompt and response as the head does; the report gives its accuracy apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preceptor.errors import RunCanceled
+from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
+from preceptor.modeling.embeddings import TextVectors, load_encoder
+from preceptor.modeling.features import FEATURES_VERSION, cosine, pair_features
+from preceptor.modeling.frozen_head import Array, FrozenHead, save_head
+from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
+from preceptor.reward import bradley_terry
+from preceptor.reward.batches import encode_pairs
+from preceptor.reward.config import RewardConfig
+from preceptor.reward.dataset import Pair, PairSet
+from preceptor.reward.embedding_cache import embed_cached
+from preceptor.reward.frozen import FrozenFit, fit_head
+from preceptor.reward.full_model import save_classifier
+from preceptor.reward.parts import Measured, Progress, pair_margins, pair_weights
+from preceptor.reward.probe import fit_output_layer
+
+_STEPS = 1000  # the progress of embedding, probing and fitting, as one line of this many steps
+_SHARES = {"embed": (0, 500), "fit": (500, 650), "probe": (650, 1000)}
+
+
+def build_frozen(
+    base: Path,
+    data: PairSet,
+    out: Path,
+    config: RewardConfig,
+    *,
+    cache_dir: Path | None,
+    progress: Progress,
+    is_canceled: Callable[[], bool],
+) -> Measured:
+    """Train the head on train and validation pairs together (cross-validation takes the place of a fixed part)."""
+
+    def report(part: str) -> Callable[[int, int], None]:
+        first, last = _SHARES[part]
+
+        def advance(done: int, total: int) -> None:
+            if is_canceled():
+                raise RunCanceled("Training the reward model was stopped; nothing was published.")
+            progress(first + (last - first) * done // max(1, total), _STEPS, {})
+
+        return advance
+
+    encoder = load_encoder(base)
+    pairs, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
+    texts = [text for pair in (*pairs, *test) for text in (pair.prompt, pair.chosen, pair.rejected)]
+    vectors = embed_cached(encoder, texts, cache_dir=cache_dir, progress=report("embed"))
+    features = _Features(vectors, config.length_feature)
+    fit = fit_head(
+        features.of(pairs, "chosen"),
+        features.of(pairs, "rejected"),
+        prompts=[pair.prompt for pair in pairs],
+        raters=[pair.rater for pair in pairs],
+        weights=pair_weights(pairs),
+        targets=pair_margins(pairs, scale=config.margin_scale),
+        width=encoder.width,
+        ensemble=config.ensemble,
+        length=config.length_feature,
+        seed=config.seed,
+        progress=report("fit"),
+    )
+    head, std = _normalized(fit.head, features, pairs)
+    temperature = bradley_terry.temperature(fit.margins / std, weights=pair_weights(pairs))
+    save_head(head, out)
+    chosen, rejected = (head.raw(features.of(test, side)) / std for side in ("chosen", "rejected"))
+    probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder.bfloat16, report("probe"))
+    write_card(
+        RewardCard(
+            mode="frozen",
+            base=config.base_model,
+            max_length=config.max_length,
+            normalization=Normalization(mean=0.0, std=std),
+            temperature=temperature,
+            encoder_digest=encoder.digest,
+            features=FEATURES_VERSION,
+            length_feature=config.length_feature,
+            ensemble=max(1, config.ensemble),
+        ),
+        out,
+    )
+    untrained = [
+        cosine(vectors[p.prompt], vectors[p.chosen]) - cosine(vectors[p.prompt], vectors[p.rejected]) for p in test
+    ]
+    return Measured(
+        chosen[0],
+        rejected[0],
+        temperature,
+        {"untrained": np.array(untrained), "plain_transformers": probe_margins},
+        _facts(fit, chosen, rejected, cut),
+    )
+
+
+class _Features:
+    """Features of the answers of pairs, from vectors by text."""
+
+    def __init__(self, vectors: dict[str, TextVectors], length: bool) -> None:
+        self.vectors, self.length = vectors, length
+
+    def of(self, pairs: Sequence[Pair], side: str) -> Any:
+        texts = [str(getattr(pair, side)) for pair in pairs]
+        return pair_features(
+            [self.vectors[pair.prompt] for pair in pairs], [self.vectors[t] for t in texts], texts, length=self.length
+        )
+
+
+def _normalized(head: FrozenHead, features: _Features, pairs: Sequence[Pair]) -> tuple[FrozenHead, float]:
+    """The head with offsets that put the mean over chosen and rejected answers at 0, and the deviation there."""
+    raw = np.concatenate([head.raw(features.of(pairs, side)) for side in ("chosen", "rejected")], axis=1)
+    std = float(raw[0].std())
+    return FrozenHead(head.center, head.scale, head.weights, raw.mean(1)), std if std > 1e-9 else 1.0
+
+
+def _save_probe(
+    base: Path,
+    pairs: Sequence[Pair],
+    test: Sequence[Pair],
+    out: Path,
+    config: RewardConfig,
+    bfloat16: bool,
+    advance: Callable[[int, int], None],
+) -> tuple[Array, dict[str, int]]:
+    """Write the encoder with a fitted output layer as a plain classifier; returns its held-out margins (N,)."""
+    torch.manual_seed(config.seed)
+    model, tokenizer = load_classifier(base, trained=False)
+    length = min(config.max_length, position_limit(model))
+    encoded = encode_pairs(tokenizer, pairs, max_length=length)
+    fit_output_layer(
+        model,
+        encoded,
+        prompts=[pair.prompt for pair in pairs],
+        weights=pair_weights(pairs),
+        targets=pair_margins(pairs, scale=config.margin_scale),
+        seed=config.seed,
+        bfloat16=bfloat16,
+        progress=advance,
+    )
+    held = encode_pairs(tokenizer, test, max_length=length)
+    with torch.no_grad():
+        scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16).double().numpy()
+    save_classifier(model, tokenizer, out, name=config.base_model)
+    cut = {"prompts": encoded.cut_prompts + held.cut_prompts, "responses": encoded.cut_responses + held.cut_responses}
+    return scores[: len(test)] - scores[len(test) :], cut
+
+
+def _facts(fit: FrozenFit, chosen: Array, rejected: Array, cut: dict[str, int]) -> dict[str, Any]:
+    """What only the frozen mode knows: what was chosen, and how far the ensemble's members differ."""
+    members = (chosen - rejected)[1:]
+    facts: dict[str, Any] = {
+        "features": fit.chosen,
+        "l2": fit.l2,
+        "cross_validated_accuracy": fit.accuracy,
+        "ensemble": {"heads": len(members), "bootstrapped_by": fit.bootstrapped_by},
+        "cut": {"scorer": {"prompts": 0, "responses": 0}, "plain_transformers": cut},
+    }
+    if len(members):
+        facts["ensemble"]["margin_spread"] = float(members.std(0).mean())
+    return facts

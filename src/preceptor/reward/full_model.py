@@ -1,0 +1,134 @@
+"""Pairs and a base model go in; the folder of a fine-tuned sequence classifier and its held-out scores come out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
+from preceptor.modeling.embeddings import load_encoder
+from preceptor.modeling.features import cosine
+from preceptor.modeling.frozen_head import Array
+from preceptor.modeling.quiet import quiet_transformers
+from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
+from preceptor.reward import bradley_terry
+from preceptor.reward.batches import EncodedPairs, encode_pairs
+from preceptor.reward.checkpoint import Checkpoint
+from preceptor.reward.config import RewardConfig
+from preceptor.reward.dataset import Pair, PairSet
+from preceptor.reward.embedding_cache import embed_cached
+from preceptor.reward.parts import Measured, Progress, pair_margins, pair_weights
+from preceptor.reward.probe import fit_output_layer
+from preceptor.reward.train import train_classifier
+
+
+def build_full(
+    base: Path,
+    data: PairSet,
+    out: Path,
+    config: RewardConfig,
+    *,
+    bfloat16: bool,
+    work_dir: Path | None,
+    progress: Progress,
+    is_canceled: Callable[[], bool],
+) -> Measured:
+    """Fit the output layer, fine-tune every weight, keep the epoch that does best on the validation pairs."""
+    torch.manual_seed(config.seed)
+    model, tokenizer = load_classifier(base, trained=False)
+    if torch.cuda.is_available():
+        model.to("cuda")
+    length = min(config.max_length, position_limit(model))
+    train = [pair for pair in data.of("train") if pair.weight > 0]
+    held = data.of("validation")
+    if not train:
+        train, held = held, []
+    test = data.of("test")
+    encoded = {name: encode_pairs(tokenizer, rows, max_length=length) for name, rows in _named(train, held, test)}
+    margins = pair_margins(train, scale=config.margin_scale)
+    checkpoint = Checkpoint(work_dir, key=work_dir.name) if work_dir and config.epochs else None
+    if checkpoint is None or not checkpoint.exists():
+        fit_output_layer(
+            model,
+            encoded["train"],
+            prompts=[pair.prompt for pair in train],
+            weights=pair_weights(train),
+            targets=margins,
+            seed=config.seed,
+            bfloat16=bfloat16,
+        )
+    state = train_classifier(
+        model,
+        encoded["train"],
+        encoded["held"],
+        margins=margins.astype(np.float32).tolist(),
+        weights=pair_weights(train).astype(np.float32).tolist(),
+        config=config,
+        bfloat16=bfloat16,
+        checkpoint=checkpoint,
+        progress=progress,
+        is_canceled=is_canceled,
+    )
+    scores = {name: _scores(model, rows, bfloat16) for name, rows in encoded.items()}
+    reference = np.concatenate(scores["train"])
+    mean, std = float(reference.mean()), float(reference.std()) or 1.0
+    fitted_on = "held" if held else "train"
+    temperature = bradley_terry.temperature((scores[fitted_on][0] - scores[fitted_on][1]) / std)
+    save_classifier(model, tokenizer, out, name=config.base_model)
+    constants = Normalization(mean=mean, std=std)
+    write_card(
+        RewardCard(
+            mode="full", base=config.base_model, max_length=length, normalization=constants, temperature=temperature
+        ),
+        out,
+    )
+    if checkpoint is not None:
+        shutil.rmtree(checkpoint.folder, ignore_errors=True)
+    chosen, rejected = ((side - mean) / std for side in scores["test"])
+    facts = {
+        "epochs": state.history,
+        "best_epoch": state.best_epoch,
+        "temperature_fitted_on": "validation" if held else "training pairs",
+        "cut": {
+            "prompts": sum(rows.cut_prompts for rows in encoded.values()),
+            "responses": sum(rows.cut_responses for rows in encoded.values()),
+        },
+    }
+    return Measured(chosen, rejected, temperature, _untrained(base, test, tokenizer), facts)
+
+
+def save_classifier(model: Any, tokenizer: Any, out: Path, *, name: str) -> None:
+    """Write a classifier that plain transformers loads; no path of this machine stays in its files."""
+    model.config._name_or_path = tokenizer.name_or_path = name
+    with quiet_transformers():
+        model.to("cpu").save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+def _named(*rows: Sequence[Pair]) -> list[tuple[str, Sequence[Pair]]]:
+    return list(zip(("train", "held", "test"), rows, strict=True))
+
+
+@torch.no_grad()
+def _scores(model: Any, rows: EncodedPairs, bfloat16: bool) -> tuple[Array, Array]:
+    """Raw scores of chosen and of rejected answers, (N,) each."""
+    scores = forward_scores(model, rows.chosen + rows.rejected, bfloat16=bfloat16).cpu().double().numpy()
+    return scores[: len(rows.chosen)], scores[len(rows.chosen) :]
+
+
+def _untrained(base: Path, test: Sequence[Pair], tokenizer: Any) -> dict[str, Array]:
+    """Margins (N,) of the base encoder's cosine; nothing for a base that is no encoder."""
+    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+        return {}
+    vectors = embed_cached(
+        load_encoder(base), [t for pair in test for t in (pair.prompt, pair.chosen, pair.rejected)], cache_dir=None
+    )
+    margins = [
+        cosine(vectors[p.prompt], vectors[p.chosen]) - cosine(vectors[p.prompt], vectors[p.rejected]) for p in test
+    ]
+    return {"untrained": np.array(margins)}

@@ -1,0 +1,153 @@
+"""Scores of held-out pairs, the model's and the baselines', go in; the numbers of report.json come out.
+
+An accuracy alone misleads: a model that prefers the longer answer can look good. So it stands beside that rule, beside
+the untrained encoder, and beside how often raters agree with each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from preceptor.modeling.frozen_head import Array
+from preceptor.reward.dataset import Pair
+from preceptor.stats.intervals import Interval, cluster_bootstrap_mean, paired_difference, wilson
+
+_BINS = 10
+_FEW_PROMPTS = 20
+
+
+def held_out_report(
+    pairs: Sequence[Pair],
+    *,
+    chosen: Array,
+    rejected: Array,
+    temperature: float,
+    train: Sequence[Pair],
+    baselines: Mapping[str, Array],
+    seed: int,
+) -> dict[str, Any]:
+    """Everything measured on held-out pairs (N): `chosen` and `rejected` are the scores (N,), not seen in training.
+
+    `baselines` gives the margins (N,) of other rules by name. Intervals resample whole prompts.
+    """
+    margins = chosen - rejected
+    prompts = [pair.prompt for pair in pairs]
+    wins = win_values(margins)
+    direction = length_direction(train)
+    lengths = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.float64)
+    others = {"length_only": win_values(direction * lengths)}
+    others |= {name: win_values(values) for name, values in baselines.items()}
+    report: dict[str, Any] = {
+        "held_out": {"pairs": len(pairs), "prompts": len(set(prompts))},
+        "accuracy": _accuracy(wins, prompts, seed),
+        "margin": {"mean": float(margins.mean()), "std": float(margins.std())},
+        "calibration": calibration(margins, temperature=temperature),
+        "length": {
+            "rule": "longer" if direction > 0 else "shorter",
+            "longer_wins": float(win_values(lengths).mean()),
+            "score_correlation": score_length_correlation(pairs, chosen, rejected),
+        },
+        "baselines": {name: _accuracy(values, prompts, seed) for name, values in others.items()},
+        "gain_over": {
+            name: _plain(paired_difference(wins, values, prompts, seed=seed)) for name, values in others.items()
+        },
+        "slices": _slices(pairs, wins, lengths),
+        "rater_agreement": rater_agreement(train, pairs),
+        "notes": [],
+    }
+    if report["held_out"]["prompts"] < _FEW_PROMPTS:
+        report["notes"].append(
+            f"Only {report['held_out']['prompts']} prompts are held out: read the intervals, not the estimates."
+        )
+    return report
+
+
+def win_values(margins: Array) -> Array:
+    """1 where the margin is right, 0.5 for a tie, 0 where it is wrong, (N,)."""
+    values: Array = np.where(margins == 0, 0.5, (margins > 0).astype(np.float64))
+    return values
+
+
+def length_direction(train: Sequence[Pair]) -> float:
+    """1.0 when the longer answer is chosen more often in training, else -1.0: the best rule that only sees length."""
+    lengths = np.array([len(pair.chosen) - len(pair.rejected) for pair in train], dtype=np.float64)
+    return 1.0 if float(win_values(lengths).mean()) >= 0.5 else -1.0
+
+
+def calibration(margins: Array, *, temperature: float) -> dict[str, float]:
+    """Brier score and expected calibration error of P(chosen) = sigmoid(margin / temperature).
+
+    The error compares confidence max(p, 1-p) with accuracy over ten bins of equal width in [0.5, 1] (Guo et al. 2017).
+    """
+    chance = 1.0 / (1.0 + np.exp(-np.clip(margins / temperature, -60, 60)))
+    confidence, right = np.maximum(chance, 1 - chance), win_values(margins)
+    bins = np.minimum(((confidence - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
+    error = sum(
+        abs(float(confidence[bins == b].mean() - right[bins == b].mean())) * float((bins == b).mean())
+        for b in np.unique(bins)
+    )
+    return {"temperature": temperature, "ece": float(error), "brier": float(((1 - chance) ** 2).mean())}
+
+
+def score_length_correlation(pairs: Sequence[Pair], chosen: Array, rejected: Array) -> float | None:
+    """Spearman correlation of score and length over distinct answers; None where either never varies."""
+    scored = {(p.prompt, p.chosen): s for p, s in zip(pairs, chosen, strict=True)}
+    scored |= {(p.prompt, p.rejected): s for p, s in zip(pairs, rejected, strict=True)}
+    lengths = [len(text) for _, text in scored]
+    scores = list(scored.values())
+    if len(set(lengths)) < 2 or len(set(scores)) < 2:
+        return None
+    return float(scipy_stats.spearmanr(lengths, scores).statistic)
+
+
+def rater_agreement(train: Sequence[Pair], held_out: Sequence[Pair]) -> dict[str, float] | None:
+    """How often two raters prefer the same of two answers, and the accuracy that this allows; None without overlap.
+
+    If raters err independently with the same chance, two agree with probability q^2 + (1-q)^2, where q is how often one
+    of them is right: a model that knows the truth is right on a share q of single judgements.
+    """
+    votes: dict[tuple[str, frozenset[str]], dict[str, set[str]]] = {}
+    for pair in (*train, *held_out):
+        if pair.rater is not None:
+            case = votes.setdefault((pair.prompt, frozenset((pair.chosen, pair.rejected))), {})
+            case.setdefault(pair.rater, set()).add(pair.chosen)
+    clear = [[next(iter(v)) for v in case.values() if len(v) == 1] for case in votes.values()]
+    same = [a == b for case in clear for a, b in combinations(case, 2)]
+    if not same:
+        return None
+    share = sum(same) / len(same)
+    ceiling = 0.5 * (1.0 + math.sqrt(max(0.0, 2.0 * share - 1.0)))
+    return {"agreement": share, "rater_pairs": len(same), "accuracy_ceiling": ceiling}
+
+
+def _accuracy(wins: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
+    if len(set(prompts)) < 2:  # one prompt cannot be resampled; pairs of one prompt are not independent, so say so
+        return _plain(wilson(float(wins.sum()), len(wins)))
+    return _plain(cluster_bootstrap_mean(wins, prompts, seed=seed))
+
+
+def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array) -> dict[str, dict[str, Any]]:
+    names = {"chosen is longer": lengths > 0, "chosen is shorter": lengths < 0, "same length": lengths == 0}
+    agents = sorted({pair.agent for pair in pairs if pair.agent is not None})
+    by_agent = {agent: np.array([pair.agent == agent for pair in pairs]) for agent in agents}
+    return {
+        group: {
+            name: _plain(wilson(float(wins[mask].sum()), int(mask.sum()))) for name, mask in masks.items() if mask.any()
+        }
+        for group, masks in (("length", names), ("agent", by_agent))
+    }
+
+
+def _plain(interval: Interval) -> dict[str, Any]:
+    """JSON has no infinity: an unbounded interval is written with nulls."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(interval).items()
+    }

@@ -1,0 +1,118 @@
+"""Encoded pairs and a sequence classifier go in, the fine-tuned classifier comes out: the loop of the full mode.
+
+Loss: -log sigmoid(chosen - rejected - margin) * weight, a mean over the pairs of a batch. The answers of a batch are
+computed in groups of like length, which changes no loss and computes little padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from preceptor.errors import RunCanceled
+from preceptor.modeling.classifier import forward_scores
+from preceptor.reward.batches import EncodedPairs, epoch_batches
+from preceptor.reward.checkpoint import Checkpoint
+from preceptor.reward.config import RewardConfig
+
+
+@dataclass
+class TrainState:
+    """Where the loop stands: what a checkpoint holds beside the weights. Epoch 0 is the start before any step."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    history: list[dict[str, float]] | None = None
+
+
+def preference_loss(chosen: Tensor, rejected: Tensor, *, margins: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean Bradley-Terry loss of scores (B,), margins (B,) and weights (B,)."""
+    losses = -functional.logsigmoid(chosen - rejected - margins)
+    return (losses * weights).sum() / weights.sum()
+
+
+def train_classifier(
+    model: Any,
+    train: EncodedPairs,
+    held: EncodedPairs,
+    *,
+    margins: Sequence[float],
+    weights: Sequence[float],
+    config: RewardConfig,
+    bfloat16: bool,
+    checkpoint: Checkpoint | None,
+    progress: Callable[[int, int, dict[str, float]], None],
+    is_canceled: Callable[[], bool],
+) -> TrainState:
+    """Fine-tune `model` in place; it ends with the weights of the epoch whose loss on `held` is lowest.
+
+    Dropout stays off, so that the batch alone decides a step. Resumes at the last finished epoch when `checkpoint`
+    holds one. Raises RunCanceled between two steps when asked to stop.
+    """
+    count = len(train.chosen)
+    steps = -(-count // config.batch_size)
+    total = steps * config.epochs
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1.0 - step / max(1, total)))
+    state = TrainState(history=[])
+    if checkpoint is not None and checkpoint.exists():
+        state = TrainState(**checkpoint.load(model, optimizer, schedule))
+    else:
+        if held.chosen:
+            state.best_loss = _held_loss(model, held, bfloat16=bfloat16)
+        if checkpoint is not None:
+            checkpoint.save_best(model)
+    best = None if checkpoint is not None else _copy(model)
+    device = next(model.parameters()).device
+    margin_row, weight_row = torch.tensor(list(margins), device=device), torch.tensor(list(weights), device=device)
+    done = state.epoch * steps
+    while state.epoch < config.epochs:
+        for batch in epoch_batches(count, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch):
+            if is_canceled():
+                raise RunCanceled("Training the reward model was stopped; finished epochs are kept.")
+            scores = forward_scores(model, train.rows(batch), bfloat16=bfloat16)
+            loss = preference_loss(
+                scores[: len(batch)], scores[len(batch) :], margins=margin_row[batch], weights=weight_row[batch]
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            done += 1
+            metrics = {"loss": float(loss), "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
+            progress(done, total, metrics)
+        state.epoch += 1
+        held_loss = _held_loss(model, held, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
+        assert state.history is not None
+        state.history.append({"epoch": state.epoch, "train_loss": metrics["loss"], "held_loss": held_loss})
+        if held_loss < state.best_loss:
+            state.best_loss, state.best_epoch = held_loss, state.epoch
+            if checkpoint is not None:
+                checkpoint.save_best(model)
+            else:
+                best = _copy(model)
+        if checkpoint is not None:
+            checkpoint.save(model, optimizer, schedule, vars(state))
+    if checkpoint is not None:
+        checkpoint.load_best(model)
+    elif best is not None:
+        model.load_state_dict(best)
+    return state
+
+
+@torch.no_grad()
+def _held_loss(model: Any, held: EncodedPairs, *, bfloat16: bool) -> float:
+    scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16)
+    count = len(held.chosen)
+    return float(-functional.logsigmoid(scores[:count] - scores[count:]).mean())
+
+
+def _copy(model: Any) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
