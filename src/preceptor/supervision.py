@@ -64,6 +64,7 @@ def fence(engine: sa.Engine, run_id: str, attempt: int) -> None:
         with engine.connect() as fresh:
             current = fresh.scalar(statement)
         if current != attempt:
+            connection.connection.rollback()  # at once, whatever the caller does with the error: locks are freed
             raise RunSuperseded(f"Run {run_id} is at attempt {current}; attempt {attempt} may not publish any more.")
 
 

@@ -14,10 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from preceptor.db.engine import session_scope
+from preceptor.db.tables.lineage import Run
 from preceptor.jobs.control import RoundView, round_detail
 from preceptor.jobs.processes import Timing, child_environment
 from preceptor.jobs.triggers import enqueue_round
 from preceptor.pipeline import CLOSING_STAGE, ROUND_STAGES, RoundConfig
+from preceptor.runs import create_run
 from preceptor.settings import Settings
 
 # a clock for tests; grace is shorter than stalled, as in production
@@ -56,7 +58,7 @@ def run(config, context):
     if config.behavior == "refuse":
         raise GateRefused("The win rate's lower bound is 0.41, below 0.5.")
     if config.behavior == "bug":
-        raise ValueError("Mrs Planted Name, born 1950")
+        raise ValueError("".join(["Mrs Plan", "ted Name"]))
     with context.store.building("{kind}") as build:
         (build.path / "made.txt").write_text(context.run_id)
         for field in ("dataset", "reward_model", "policy", "report"):
@@ -94,13 +96,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def start_worker(settings: Settings, engine: sa.Engine, package: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_worker(
+    settings: Settings, engine: sa.Engine, package: str
+) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Start real worker processes; whatever is left of them and their children is killed at the end."""
     settings.home.mkdir(parents=True, exist_ok=True)
     script = (
         "import logging; logging.basicConfig(level='INFO');"
         "from preceptor.jobs.worker import run_worker; from preceptor.jobs.processes import Timing;"
-        f"from preceptor.settings import load_settings; run_worker(load_settings(), timing={FAST!r}, package={package!r})"
+        "from preceptor.settings import load_settings;"
+        f"run_worker(load_settings(), timing={FAST!r}, package={package!r})"
     )
     workers: list[subprocess.Popen[bytes]] = []
 
@@ -127,12 +132,17 @@ def start_worker(settings: Settings, engine: sa.Engine, package: str) -> Iterato
 
 @pytest.fixture
 def enqueue(engine: sa.Engine, settings: Settings, package: str) -> Callable[..., str]:
-    """Queue a round whose stages take the given overrides."""
+    """Queue a round whose stages take the given overrides; those before `start_at` have succeeded already."""
 
-    def put(**overrides: dict[str, object]) -> str:
+    def put(start_at: str = "curate", **overrides: dict[str, object]) -> str:
         config = RoundConfig(agent_name="triage_agent", overrides=overrides)
         with session_scope(engine) as session:
-            return enqueue_round(session, config, settings=settings, package=package)[0]
+            round_id, _ = enqueue_round(session, config, settings=settings, package=package)
+            for stage in ROUND_STAGES[: ROUND_STAGES.index(start_at)]:
+                run_id = create_run(session, stage, {}, round_id=round_id)
+                done = {"state": "succeeded", "artifact_id": f"{_KINDS.get(stage, 'report')}-0", "attempt": 1}
+                session.execute(sa.update(Run).where(Run.run_id == run_id).values(**done))
+        return round_id
 
     return put
 
@@ -161,6 +171,8 @@ def published(engine: sa.Engine) -> Callable[[], list[str]]:
 
     def read() -> list[str]:
         with engine.connect() as connection:
-            return list(connection.scalars(sa.text("SELECT target FROM audit_log WHERE action = 'published' ORDER BY id")))
+            return list(
+                connection.scalars(sa.text("SELECT target FROM audit_log WHERE action = 'published' ORDER BY id"))
+            )
 
     return read

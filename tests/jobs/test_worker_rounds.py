@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from preceptor.artifacts.lineage import ancestors
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
-from preceptor.jobs.control import RoundView, cancel_round, retry_round, run_detail, tail_log
+from preceptor.jobs.control import RoundView, cancel_round, retry_round, tail_log
 from preceptor.pipeline import CLOSING_STAGE, ROUND_STAGES
 from preceptor.settings import Settings
 
@@ -30,15 +29,21 @@ def is_in(stage: str) -> Callable[[RoundView], bool]:
     return lambda view: any(run.stage == stage and run.state == "running" and run.done > 0 for run in view.runs)
 
 
-def test_a_round_runs_every_stage_in_order_and_records_the_lineage(engine, settings, enqueue, wait_for, published, start_worker):
+def test_a_round_runs_every_stage_in_order_and_records_the_lineage(
+    engine, settings: Settings, enqueue, wait_for, published, start_worker
+):
     began = time.monotonic()
-    start_worker()
-    round_id = enqueue(policy={"seconds": 0.5})
-    view = wait_for(round_id, has_ended)
+    worker = start_worker()
+    while "worker ready" not in (settings.home / "worker-0.log").read_text():
+        assert time.monotonic() - began < 10
+        time.sleep(0.02)
+    assert psutil.Process(worker.pid).cpu_times().user < 2.0  # CPU time: the machine may be busy
+    assert not [entry.path for entry in psutil.Process(worker.pid).memory_maps() if "libtorch" in entry.path]
+
+    view = wait_for(enqueue(policy={"seconds": 0.5}), has_ended)
     assert view.state == "succeeded", [(run.stage, run.error) for run in view.runs]
-    assert time.monotonic() - began < 30
-    assert [run.stage for run in view.runs] == ALL
-    assert published() == ALL
+    assert [run.stage for run in view.runs] == published() == ALL
+    assert {run.metrics["torch_loaded"] for run in view.runs} == {False}
     runs = {run.stage: run for run in view.runs}
     assert runs["evaluate"].config["policy"] == runs["policy"].artifact_id
     assert runs["evaluate"].config["baseline"] == settings.policy_model
@@ -56,8 +61,8 @@ def test_after_the_worker_is_killed_the_next_one_ends_the_round_without_repeatin
     enqueue, wait_for, published, start_worker, engine
 ):
     first = start_worker()
-    round_id = enqueue(reward={"seconds": 1.5}, evaluate={"seconds": 1.0})
-    wait_for(round_id, is_in("reward"))
+    round_id = enqueue("reward", policy={"seconds": 1.0}, evaluate={"seconds": 1.0})
+    wait_for(round_id, is_in("policy"))
     children = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.wait()
@@ -68,105 +73,95 @@ def test_after_the_worker_is_killed_the_next_one_ends_the_round_without_repeatin
     start_worker()
     view = wait_for(round_id, has_ended)
     assert view.state == "succeeded"
-    assert sorted(published()) == sorted(ALL)  # every stage published exactly once
+    ran = ALL[ALL.index("reward") :]
+    assert sorted(published()) == sorted(ran)  # every stage published exactly once
     attempts = {run.stage: run.attempt for run in view.runs}
-    assert attempts["reward"] == attempts["evaluate"] == 2
-    assert attempts["prepare"] == attempts["policy"] == attempts["release"] == 1
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert attempts["policy"] == attempts["evaluate"] == 2
+    assert attempts["prepare"] == attempts["reward"] == attempts["release"] == 1
+    _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, "the orphaned child went on"
     with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM artifacts")) == len(ALL)
+        assert connection.scalar(sa.text("SELECT count(*) FROM artifacts")) == len(ran)
 
 
-def test_a_paused_worker_that_was_replaced_cannot_publish(enqueue, wait_for, published, start_worker, settings):
+def test_a_paused_worker_that_was_replaced_cannot_publish(enqueue, wait_for, published, start_worker):
     first = start_worker()
-    round_id = enqueue(reward={"seconds": 2.0, "behavior": "deaf"})
-    view = wait_for(round_id, is_in("reward"))
+    round_id = enqueue("evaluate", evaluate={"seconds": 2.0, "behavior": "deaf"})
+    wait_for(round_id, is_in("evaluate"))
     frozen = [first.pid, *(child.pid for child in psutil.Process(first.pid).children(recursive=True))]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     start_worker()
-    wait_for(round_id, lambda view: any(run.stage == "reward" and run.attempt == 2 for run in view.runs))
+    wait_for(round_id, lambda view: any(run.stage == "evaluate" and run.attempt == 2 for run in view.runs))
     for pid in reversed(frozen):
         os.kill(pid, signal.SIGCONT)
-    view = wait_for(round_id, has_ended)
-    assert view.state == "succeeded"
-    assert published().count("reward") == 1
-    assert sorted(published()) == sorted(ALL)
+    assert wait_for(round_id, has_ended).state == "succeeded"
+    assert published() == ["evaluate", "release", "monitor"]
 
 
 def test_two_workers_share_one_queue_and_no_stage_runs_twice(enqueue, wait_for, published, start_worker):
-    rounds = [enqueue(prepare={"seconds": 0.3}) for _ in range(2)]
+    rounds = [enqueue("evaluate", evaluate={"seconds": 0.5}) for _ in range(2)]
     start_worker()
     start_worker()
     for round_id in rounds:
         view = wait_for(round_id, has_ended)
         assert view.state == "succeeded"
         assert {run.attempt for run in view.runs} == {1}
-    assert sorted(published()) == sorted(ALL * 2)
+    assert sorted(published()) == sorted(["evaluate", "release", "monitor"] * 2)
 
 
-def test_a_worker_that_is_terminated_puts_the_round_back_at_once(enqueue, wait_for, published, start_worker):
+def test_a_worker_that_is_terminated_puts_the_round_back_at_once(enqueue, wait_for, published, start_worker, engine):
     first = start_worker()
-    round_id = enqueue(policy={"seconds": 1.5})
-    wait_for(round_id, is_in("policy"))
+    round_id = enqueue("evaluate", evaluate={"seconds": 1.0})
+    wait_for(round_id, is_in("evaluate"))
     first.terminate()
     assert first.wait(8) == 0
-    assert wait_for(round_id, lambda view: True).state == "running"
-    began = time.monotonic()
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT status FROM procrastinate_jobs")) == "todo"
     start_worker()
     view = wait_for(round_id, has_ended)
-    assert time.monotonic() - began < 15
     assert view.state == "succeeded"
-    assert {run.stage: run.attempt for run in view.runs}["policy"] == 2
-    assert sorted(published()) == sorted(ALL)
+    assert {run.stage: run.attempt for run in view.runs}["evaluate"] == 2
+    assert published() == ["evaluate", "release", "monitor"]
 
 
 def test_a_canceled_round_stops_politely_and_can_be_tried_again(engine, enqueue, wait_for, published, start_worker):
     start_worker()
-    round_id = enqueue(reward={"seconds": 2.0})
-    wait_for(round_id, is_in("reward"))
+    round_id = enqueue("policy", evaluate={"seconds": 1.0})
+    wait_for(round_id, is_in("evaluate"))
     assert cancel_round(engine, round_id) == "running"
     began = time.monotonic()
     view = wait_for(round_id, has_ended)
     assert time.monotonic() - began < 4
-    assert (view.state, view.runs[-1].stage, view.runs[-1].state) == ("canceled", "reward", "canceled")
-    assert published() == ["curate", "prepare"]
+    assert (view.state, view.runs[-1].stage, view.runs[-1].state) == ("canceled", "evaluate", "canceled")
+    assert published() == ["policy"]
     retry_round(engine, round_id)
     assert wait_for(round_id, has_ended).state == "succeeded"
-    assert sorted(published()) == sorted(ALL)
+    assert published() == ["policy", "evaluate", "release", "monitor"]
 
 
 def test_a_stage_that_does_not_listen_is_killed_after_the_grace(engine, enqueue, wait_for, published, start_worker):
     start_worker()
-    round_id = enqueue(reward={"seconds": 60.0, "behavior": "deaf"})
-    wait_for(round_id, is_in("reward"))
+    round_id = enqueue("evaluate", evaluate={"seconds": 60.0, "behavior": "deaf"})
+    wait_for(round_id, is_in("evaluate"))
     cancel_round(engine, round_id)
     view = wait_for(round_id, has_ended, seconds=10)
     assert view.state == "canceled"
     assert "did not stop in time" in view.runs[-1].error
-    assert published() == ["curate", "prepare"]
-
-
-def test_a_stage_whose_process_is_killed_is_tried_again(enqueue, wait_for, published, start_worker):
-    start_worker()
-    round_id = enqueue(reward={"behavior": "crash once"})
-    view = wait_for(round_id, has_ended)
-    assert view.state == "succeeded"
-    assert {run.stage: run.attempt for run in view.runs}["reward"] == 2
-    assert published().count("reward") == 1
+    assert published() == []
 
 
 def test_rounds_end_as_failed_or_refused_with_the_reason_and_without_quoting_data(
-    enqueue, wait_for, published, start_worker, settings: Settings, engine
+    enqueue, wait_for, published, start_worker, settings: Settings
 ):
     start_worker()
-    poor = enqueue(prepare={"behavior": "no data"})
-    refused = enqueue(release={"behavior": "refuse"})
-    broken = enqueue(evaluate={"behavior": "bug"})
+    poor = enqueue("prepare", prepare={"behavior": "no data"})
+    refused = enqueue("release", release={"behavior": "refuse"})
+    broken = enqueue("release", release={"behavior": "bug"})
+    killed = enqueue("release", release={"behavior": "crash once"})
     view = wait_for(poor, has_ended)
     assert (view.state, view.error) == ("failed", "There are 3 pairs; training needs 20. Collect more.")
-    assert [run.stage for run in view.runs] == ["curate", "prepare"]
+    assert view.runs[-1].stage == "prepare"
     view = wait_for(refused, has_ended)
     assert (view.state, view.error) == ("refused", "The win rate's lower bound is 0.41, below 0.5.")
     assert view.runs[-1].stage == CLOSING_STAGE  # monitor looks at refused rounds too
@@ -176,20 +171,6 @@ def test_rounds_end_as_failed_or_refused_with_the_reason_and_without_quoting_dat
     written = view.error + "".join(path.read_text() for path in settings.home.rglob("*.log"))
     assert "in run" in written  # the log shows the place
     assert "Planted" not in written
-
-
-def test_a_worker_starts_in_two_seconds_and_neither_it_nor_a_light_stage_loads_torch(
-    enqueue, wait_for, start_worker, settings: Settings
-):
-    began = time.monotonic()
-    worker = start_worker()
-    log: Path = settings.home / "worker-0.log"
-    while "worker ready" not in log.read_text():
-        assert time.monotonic() - began < 10
-        time.sleep(0.02)
-    assert psutil.Process(worker.pid).cpu_times().user < 2.0
-    loaded = [entry.path for entry in psutil.Process(worker.pid).memory_maps() if "libtorch" in entry.path]
-    assert not loaded
-    view = wait_for(enqueue(), has_ended)
-    assert {run.metrics["torch_loaded"] for run in view.runs} == {False}
-    assert run_detail is not None
+    view = wait_for(killed, has_ended)  # a process that dies without a word is tried again
+    assert (view.state, view.runs[-2].attempt) == ("succeeded", 2)
+    assert published().count("release") == 1

@@ -33,7 +33,7 @@ _TRIGGER_LOCK = 0x74726967
 _SAMPLES = """
 WITH consent AS (
     SELECT DISTINCT ON (clinician_id) clinician_id, granted AND scope = 'internal_training' AS given
-      FROM consents ORDER BY clinician_id, at DESC, id DESC
+      FROM consents ORDER BY clinician_id, id DESC
 ), mark AS (
     SELECT agent_name, max(high_water) AS high_water FROM rounds WHERE state <> 'failed' GROUP BY agent_name
 ), sample AS (

@@ -70,7 +70,12 @@ async def _work(
 
     keepers = [
         _repeat(lambda: reap(engine, stalled=timing.stalled), timing.heartbeat, stop),
-        _repeat(lambda: tick(settings, engine, stop=stop, timing=timing, package=package), timing.tick, stop),
+        _repeat(
+            lambda: tick(settings, engine, stop=stop, timing=timing, package=package),
+            timing.tick,
+            stop,
+            first=timing.tick,
+        ),
     ]
     logger.info("worker ready")
     while not stop.is_set():
@@ -105,10 +110,13 @@ async def _serve_queue(url: sa.URL, run_round: Callable[[str], None], timing: Ti
             )
 
 
-def _repeat(work: Callable[[], object], seconds: float, stop: threading.Event) -> threading.Thread:
-    """Do `work` now and every so many seconds in a thread of its own; a failure is logged and tried again."""
+def _repeat(
+    work: Callable[[], object], seconds: float, stop: threading.Event, *, first: float = 0.0
+) -> threading.Thread:
+    """Do `work` every so many seconds in a thread of its own; a failure is logged and tried again."""
 
     def loop() -> None:
+        stop.wait(first)
         while not stop.is_set():
             try:
                 work()
