@@ -29,7 +29,7 @@ def contributions(session: Session, clinician_id: int) -> dict[str, Any]:
         .order_by(DatasetMember.artifact_id)
     )
     return {
-        "judgements": dict(by_instrument.tuples().all()),
+        "judgements": dict(by_instrument.all()),
         "withdrawn": withdrawn,
         "datasets": [{"artifact_id": artifact_id, "judgements": count} for artifact_id, count in datasets],
     }

@@ -164,7 +164,7 @@ def show(session: Session, cipher: TextCipher, *, assignment: Assignment) -> Car
 def progress(session: Session, *, rater: Rater) -> Progress:
     """Counts for one clinician."""
     states = sa.select(Assignment.state, sa.func.count()).where(Assignment.clinician_id == rater.user_id)
-    counts = dict(session.execute(states.group_by(Assignment.state)).tuples().all())
+    counts = dict(session.execute(states.group_by(Assignment.state)).all())
     remaining = session.scalar(sa.select(sa.func.count()).select_from(QueueItem).where(open_to(rater.user_id))) or 0
     return Progress(done=counts.get("done", 0), skipped=counts.get("skipped", 0), remaining=remaining)
 

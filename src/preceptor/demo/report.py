@@ -71,7 +71,7 @@ def _ratings(engine: sa.Engine) -> list[int]:
         columns.rating.is_not(None), columns.withdrawn_at.is_(None), columns.agent_name == AGENT
     )
     with session_scope(engine) as session:
-        found: dict[int, int] = dict(session.execute(counted.group_by(columns.rating)).tuples().all())
+        found: dict[int, int] = dict(session.execute(counted.group_by(columns.rating)).all())
     return [found.get(star, 0) for star in range(1, 6)]
 
 

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from preceptor import __version__
+from preceptor.server import pages
 from preceptor.server.api import router
 from preceptor.server.auth import AccessRule, allow
 from preceptor.server.deps import install
@@ -50,11 +51,9 @@ def create_app(settings: Settings, engine: sa.Engine) -> FastAPI:
         app.include_router(
             gateway.router, dependencies=[allow("clinician", "curator", "ml_engineer", "service", "admin")]
         )
-    pages = _optional("preceptor.server.pages")
-    if pages is not None:
-        pages.mount(app)
+    pages.mount(app)
     _demand_rules(app)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, respond=pages.respond)
     return app
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from preceptor.server.errors import Problem, render, to_problem
+from preceptor.server import errors
+from preceptor.server.errors import Problem
 from preceptor.server.limits import bounded
 
 log = logging.getLogger("preceptor.access")
@@ -29,14 +33,16 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+Respond = Callable[[Request, Exception], Awaitable[Response]]
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Envelope:
     """What surrounds every request, whichever route answers it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, respond: Respond = errors.respond) -> None:
         self.app = app
+        self.respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,9 +69,9 @@ class Envelope:
                 raise Problem("cross-site")
             await self.app(scope, bounded(scope, receive), send_with_headers)
         except Exception as error:
-            response = render(to_problem(error))
             if answered:
                 raise
+            response = await self.respond(Request(scope), error)
             await response(scope, receive, send_with_headers)
         finally:
             elapsed = (time.perf_counter() - started) * 1000

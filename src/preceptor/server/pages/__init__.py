@@ -15,7 +15,7 @@ from preceptor.plots import STYLESHEET
 from preceptor.server.auth import public
 from preceptor.server.errors import Problem
 from preceptor.server.pages import dashboard, judging, mine, rounds, session
-from preceptor.server.pages.render import respond
+from preceptor.server.pages.render import respond as respond
 
 STATIC = Path(__file__).parents[1] / "static"
 
