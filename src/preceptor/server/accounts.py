@@ -50,6 +50,11 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def _key(login: str) -> str:
+    """The form in which logins are stored and compared."""
+    return login.replace("\x00", "\ufffd").strip().lower()[:200]
+
+
 def _verify(password_hash: str, password: str) -> bool:
     from argon2.exceptions import Argon2Error, InvalidHashError
 
@@ -87,9 +92,9 @@ def create_user(
         InputError: the role is unknown, the login is empty, or the password is too short.
         ConflictError: the login is taken.
     """
-    login = login.strip().lower()
-    if not login or len(login) > 120:
-        raise InputError("The login is empty or longer than 120 characters. Choose another.")
+    login = _key(login)
+    if not login or len(login) > 120 or not login.isprintable():
+        raise InputError("The login is empty, longer than 120 characters or not printable. Choose another.")
     if role not in ROLES:
         raise InputError(f"The role '{role}' is not known. Use one of: {', '.join(ROLES)}.")
     if session.scalar(sa.select(User.id).where(User.login == login)) is not None:
@@ -111,7 +116,7 @@ def create_user(
 
 def find_user(session: Session, login: str) -> User:
     """The account with this login, or NotFoundError."""
-    user = session.scalar(sa.select(User).where(User.login == login.strip().lower()))
+    user = session.scalar(sa.select(User).where(User.login == _key(login)))
     if user is None:
         raise NotFoundError(f"There is no account '{login}'. `preceptor user list` shows the accounts.")
     return user
@@ -187,7 +192,7 @@ def authenticate(session: Session, login: str, *, password: str) -> User | None:
     Raises:
         TooBusyError: too many checks are running, or this account failed too often in the last minutes.
     """
-    user = session.scalar(sa.select(User).where(User.login == login.strip().lower()[:200], User.is_active))
+    user = session.scalar(sa.select(User).where(User.login == _key(login), User.is_active))
     if user is not None and _recent_failures(session, user.id) >= FAILURES_ALLOWED:
         raise TooBusyError
     known = user.password_hash if user is not None else None

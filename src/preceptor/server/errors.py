@@ -126,6 +126,8 @@ def to_problem(error: Exception) -> Problem:
         return Problem("unavailable")
     if isinstance(error, sa.exc.IntegrityError):
         return Problem("conflict")
+    if isinstance(error, sa.exc.DataError):  # a NUL in an address, a number that no column holds
+        return Problem("invalid")
     log.error("request failed: %s", _describe(error))
     return Problem("internal")
 
