@@ -6,7 +6,7 @@ import json
 
 from preceptor.artifacts.store import Artifact
 from preceptor.db.engine import session_scope
-from preceptor.errors import InputError, StorageError
+from preceptor.errors import GateRefused, InputError, StorageError
 from preceptor.release import registry
 from preceptor.release.config import ReleaseConfig
 from preceptor.release.gates import check_gates, refusal
@@ -15,9 +15,10 @@ from preceptor.stage import StageContext, StageResult
 
 
 def run(config: ReleaseConfig, context: StageContext) -> StageResult:
-    """Apply the gates and number the release. `metrics["decision"]` is candidate or refused; refusal is no error.
+    """Apply the gates and number the release.
 
     Raises:
+        GateRefused: a gate was not passed; the release is registered as refused with that reason.
         InputError: the report is about another policy, or an artifact is of another kind.
     """
     policy = _open(context, config.policy, "policy")
@@ -42,17 +43,13 @@ def run(config: ReleaseConfig, context: StageContext) -> StageResult:
     context.progress(1, 1, {})
     named = f"{config.agent_name} version {release.version}"
     if release.state == "refused":
-        summary = f"Refused {named}: {release.reason}."
-    else:
-        summary = f"Registered {named} as {release.state}: {len(gates)} gates passed."
+        raise GateRefused(f"{named} was refused: {release.reason}.")
     return StageResult(
-        summary=summary,
+        summary=f"Registered {named} as {release.state}: {len(gates)} gates passed.",
         metrics={
             "decision": release.state,
             "release_id": release.release_id,
             "version": release.version,
-            "reason": release.reason,
-            "gates_passed": sum(gate.passed for gate in gates),
             "gates": [gate.as_dict() for gate in gates],
         },
     )
