@@ -51,7 +51,7 @@ _FAULTS = {
     "checks": "missing_information",
     "certainty": "tone",
     "follow_up": "missing_information",
-    "clear": "unclear_or_long",
+    "clear": "unclear",
 }
 _MERITS = {
     "on_topic": "accurate",

@@ -103,7 +103,11 @@ def _plots(results: dict[str, dict[str, Any]], history: list[dict[str, Any]], ra
 
 
 def _accuracy_rows(reward: dict[str, Any]) -> list[Interval]:
-    names = (("accuracy", "Reward model"), ("length_only", "Longer answer wins"), ("untrained", "Untrained"))
+    names = (
+        ("accuracy", "Reward model"),
+        ("length_only_accuracy", "Longer answer wins"),
+        ("untrained_accuracy", "Untrained encoder"),
+    )
     rows = []
     for key, label in names:
         point, low, high = (reward.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
