@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,12 @@ def load_entity_model() -> Any:
         raise ModelError(
             f"The weights of the installed entity model are not those of version {MODEL_VERSION}; {_INSTALL}."
         )
+    return _load(folder)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path) -> Any:
+    """Load a pipeline once a process; what it found in one text never changes what it finds in the next."""
     import spacy
 
     return spacy.load(folder, exclude=["tagger", "parser", "lemmatizer", "attribute_ruler", "senter", "tok2vec"])
