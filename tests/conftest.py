@@ -38,7 +38,16 @@ def engine(migrated_engine: sa.Engine) -> sa.Engine:
     """The shared engine with every table empty."""
     with migrated_engine.begin() as connection:
         names = [name for name in sa.inspect(connection).get_table_names() if name not in _KEPT]
-        connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE")
+        # deleting a few rows takes 10 ms where TRUNCATE, which makes new files for every table, takes half a second
+        probes = (f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in names)
+        filled = connection.exec_driver_sql(" UNION ALL ".join(probes)).scalars().all()
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no foreign keys, no triggers
+        for name in filled:
+            connection.exec_driver_sql(f"DELETE FROM {name}")
+        connection.exec_driver_sql(
+            "SELECT setval(oid::regclass, 1, false) FROM pg_class "
+            "WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace"
+        )
     return migrated_engine
 
 
