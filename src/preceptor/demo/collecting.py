@@ -9,6 +9,7 @@ from typing import Any
 
 from preceptor.demo.accounts import SERVICE, People
 from preceptor.demo.answers import Answer
+from preceptor.demo.cases import Case
 from preceptor.demo.client import API, ApiClient, in_parallel
 from preceptor.demo.config import AGENT, DemoConfig
 from preceptor.demo.judgements import Judgement, Shown
@@ -54,6 +55,14 @@ def store_answers(
         progress(len(shown), len(bodies), {})
     client.close()
     return shown
+
+
+def read_answers(url: str, people: People, kept: Sequence[tuple[str, Case]]) -> list[Shown]:
+    """Read stored answers back, by interaction id, in order."""
+    client = ApiClient(url, people.tokens[SERVICE])
+    rows = [(name, case, client.get(f"{API}/interactions/{name}")) for name, case in kept]
+    client.close()
+    return [Shown(name, Answer(case, row["response"], bool(row["finished"]))) for name, case, row in rows]
 
 
 def submit(url: str, people: People, judgements: Sequence[Judgement], *, progress: Progress) -> Counter[str]:

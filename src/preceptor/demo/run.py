@@ -113,22 +113,24 @@ def _answers(demo: Demo, progress: Progress) -> dict[str, Any]:
         seed=demo.config.seed,
         progress=progress,
     )
-    rows = [[{"text": one.text, "finished": one.finished} for one in pair] for pair in answers]
-    return {"said": f"the base model answered {len(cases)} cases twice", "answers": rows}
-
-
-def _collect(demo: Demo, progress: Progress) -> dict[str, Any]:
-    rows = demo.state.result("answers")["answers"]
-    cases = _cases(demo, heldout=False)
-    answers = [Answer(case, **row) for case, pair in zip(cases, rows, strict=True) for row in pair]
+    flat = [answer for pair in answers for answer in pair]
     stored = collecting.store_answers(
         demo.running.url,
         demo.people,
-        answers,
+        flat,
         demo.config,
-        label=lambda i: f"{answers[i].case.id}:{i % 2}",
+        label=lambda i: f"{flat[i].case.id}:{i % 2}",
         progress=progress,
     )
+    # only ids are kept: what the model said may repeat identifiers, and belongs in the raw tables alone
+    interactions = [[shown.interaction_id, shown.answer.case.id] for shown in stored]
+    return {"said": f"the base model answered {len(cases)} cases twice", "interactions": interactions}
+
+
+def _collect(demo: Demo, progress: Progress) -> dict[str, Any]:
+    cases = {case.id: case for case in _cases(demo, heldout=False)}
+    kept = [(name, cases[case]) for name, case in demo.state.result("answers")["interactions"]]
+    stored = collecting.read_answers(demo.running.url, demo.people, kept)
     pairs = list(zip(stored[0::2], stored[1::2], strict=True))
     judgements = plan(pairs, raters_per_case=demo.config.raters_per_case, seed=demo.config.seed)
     counts = collecting.submit(demo.running.url, demo.people, judgements, progress=progress)
