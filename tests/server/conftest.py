@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,14 @@ def token_of(engine: sa.Engine) -> Callable[..., str]:
 @pytest.fixture
 def client(app: FastAPI, token_of: Callable[..., str]) -> Iterator[Callable[..., TestClient]]:
     """A client signed in as a new account: `client("ada")`, `client("bot", "service")`; no name is a visitor."""
-    opened: list[TestClient] = []
+    opened = ExitStack()
 
     def make(login: str | None = None, role: str = "clinician", **more: str) -> TestClient:
         headers = {"Authorization": f"Bearer {token_of(login, role, **more)}"} if login else {}
-        opened.append(TestClient(app, base_url=f"http://testserver{BASE}", headers=headers))
-        return opened[-1]
+        return opened.enter_context(TestClient(app, base_url=f"http://testserver{BASE}", headers=headers))
 
-    yield make
-    for one in opened:
-        one.close()
+    with opened:
+        yield make
 
 
 @pytest.fixture

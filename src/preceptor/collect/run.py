@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from preceptor.collect.config import CollectConfig
@@ -53,14 +54,14 @@ def import_into(config: CollectConfig, context: StageContext, *, path: Path) -> 
 def tally(session: Session) -> dict[str, int]:
     """How many live judgements there are, of which instrument, and how many are eligible for training.
 
-    Eligible: not withdrawn, not rejected in review, and consented to. A judgement given through a door needs its
+    Eligible: not withdrawn, not rejected in review, not `cannot_judge`, and consented to. A judgement given through a door needs its
     clinician's latest consent event to grant `internal_training`; rows by plain SQL and imports count unless their
     clinician has withdrawn consent.
     """
     columns = judgements.c
     latest = (
         sa.select(Consent.clinician_id, Consent.granted, Consent.scope)
-        .distinct(Consent.clinician_id)
+        .ext(distinct_on(Consent.clinician_id))
         .order_by(Consent.clinician_id, Consent.id.desc())
         .subquery()
     )
@@ -69,7 +70,8 @@ def tally(session: Session) -> dict[str, int]:
         sa.and_(latest.c.granted, latest.c.scope == "internal_training"),
         sa.and_(brought, latest.c.granted.is_(None)),
     )
-    eligible = sa.and_(columns.review_status != "rejected", consented)
+    told = sa.func.coalesce(columns.outcome, "") != "cannot_judge"
+    eligible = sa.and_(columns.review_status != "rejected", told, consented)
     rows = session.execute(
         sa.select(columns.instrument, sa.func.count(), sa.func.count().filter(eligible))
         .select_from(judgements.outerjoin(latest, latest.c.clinician_id == columns.clinician_id))
