@@ -1,0 +1,140 @@
+"""A dataset holds what may be learned from, says which judgements it holds, and is the same every time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from preceptor.collect.consent import withdraw_consent
+from preceptor.curate.config import CurateConfig
+from preceptor.curate.run import run as curate
+from preceptor.db.engine import session_scope
+from preceptor.errors import DataError
+from preceptor.prepare.config import PrepareConfig
+from preceptor.prepare.run import run
+from preceptor.stage import StageContext
+
+Fill = Callable[..., None]
+Sql = Callable[..., list[Any]]
+
+
+def rows(context: StageContext, artifact_id: str | None, name: str = "preferences.jsonl") -> list[dict[str, Any]]:
+    assert artifact_id is not None
+    return [json.loads(line) for line in (context.store.path(artifact_id) / name).read_text().splitlines()]
+
+
+def test_a_dataset_has_its_files_and_no_identifier(context: StageContext, fill: Fill) -> None:
+    from datasets import load_from_disk
+
+    fill()
+    curate(CurateConfig(), context)
+    result = run(PrepareConfig(), context)
+    folder = context.store.open(str(result.artifact_id), verify=True).path
+    content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert not [word for word in (b"Wilhelmina", b"Achterberg", b"5512098", b"867-5309") if word in content]
+    pairs = rows(context, result.artifact_id)
+    assert all(list(row) == ["prompt", "chosen", "rejected", "metadata"] for row in pairs)
+    assert len(pairs) == result.metrics["pairs"] == 16
+    loaded = load_from_disk(str(folder / "dataset"))
+    assert {name: len(split) for name, split in loaded.items()} == {
+        name: sum(row["metadata"]["split"] == name for row in pairs) for name in loaded
+    }
+    assert {"train", "test"} <= set(loaded)
+
+
+def test_all_pairs_of_one_prompt_are_in_one_split(context: StageContext, fill: Fill) -> None:
+    fill()
+    curate(CurateConfig(), context)
+    result = run(PrepareConfig(), context)
+    by_prompt: dict[str, set[str]] = {}
+    for row in rows(context, result.artifact_id):
+        by_prompt.setdefault(row["prompt"], set()).add(row["metadata"]["split"])
+    assert len(by_prompt) == 8
+    assert all(len(splits) == 1 for splits in by_prompt.values())
+    listed = {row["prompt"]: row["split"] for row in rows(context, result.artifact_id, "prompts.jsonl")}
+    assert listed == {prompt: next(iter(splits)) for prompt, splits in by_prompt.items()}
+
+
+def test_the_same_judgements_make_the_same_artifact(context: StageContext, fill: Fill) -> None:
+    fill()
+    curate(CurateConfig(), context)
+    assert run(PrepareConfig(), context).artifact_id == run(PrepareConfig(), context).artifact_id
+
+
+def test_members_name_every_judgement_with_its_revision(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill(prompts=3)
+    curate(CurateConfig(), context)
+    result = run(PrepareConfig(), context)
+    members = sql(
+        "SELECT source_id, source_revision, split FROM dataset_members WHERE artifact_id = :a", a=result.artifact_id
+    )
+    assert {member[0] for member in members} == {f"pref_{p}_{c}" for p in (1, 2, 3) for c in (1, 2)}
+    assert {member[1] for member in members} == {1}
+    assert len(rows(context, result.artifact_id, "sources.jsonl")) == len(members)
+    run(PrepareConfig(), context)
+    assert sql("SELECT count(*) FROM dataset_members")[0][0] == len(members)
+
+
+def test_what_is_withdrawn_after_curation_stays_out(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill()
+    curate(CurateConfig(), context)
+    sql("UPDATE rlhf_preferences SET withdrawn_at = now() WHERE preference_id = 'pref_1_1'")
+    with session_scope(context.engine) as session:
+        withdraw_consent(session, 2)
+    result = run(PrepareConfig(), context)
+    sources = {name for row in rows(context, result.artifact_id) for name in row["metadata"]["sources"]}
+    assert sources == {f"preference:pref_{p}_1:1" for p in range(2, 9)}
+
+
+def test_simulated_clinicians_count_only_when_asked_for(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill()
+    sql("UPDATE users SET is_simulated = true WHERE id = 2")
+    curate(CurateConfig(), context)
+    assert run(PrepareConfig(), context).metrics["pairs"] == 8
+    result = run(PrepareConfig(include_simulated=True), context)
+    assert result.metrics["pairs"] == 16
+    assert sum(row["metadata"]["is_simulated"] for row in rows(context, result.artifact_id)) == 8
+
+
+def test_one_agent_can_be_prepared_alone(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill()
+    sql("UPDATE rlhf_preferences SET agent_name = 'triage' WHERE clinician_id = 1")
+    curate(CurateConfig(), context)
+    assert run(PrepareConfig(agent_name="triage"), context).metrics["pairs"] == 8
+
+
+def test_nothing_to_learn_from_says_why(context: StageContext, fill: Fill, sql: Sql) -> None:
+    with pytest.raises(DataError, match="curated yet"):
+        run(PrepareConfig(), context)
+    fill()
+    sql("UPDATE users SET is_simulated = true")
+    curate(CurateConfig(), context)
+    with pytest.raises(DataError, match=r"16 clear.*--include-simulated"):
+        run(PrepareConfig(), context)
+    sql("UPDATE users SET is_simulated = false")
+    sql("UPDATE rlhf_preferences SET preferred = NULL, outcome = 'tie'")
+    curate(CurateConfig(), context)
+    with pytest.raises(DataError, match="16 tie"):
+        run(PrepareConfig(), context)
+    assert not (context.store.root / "dataset").exists() or not list((context.store.root / "dataset").glob("[!.]*"))
+
+
+def test_pairs_for_one_prompt_only_are_refused(context: StageContext, fill: Fill) -> None:
+    fill(prompts=1)
+    curate(CurateConfig(), context)
+    with pytest.raises(DataError, match="1 prompt only"):
+        run(PrepareConfig(), context)
+
+
+def test_neither_is_acceptable_lands_in_the_labels(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill()
+    sql("UPDATE rlhf_preferences SET preferred = NULL, outcome = 'both_bad' WHERE preference_id = 'pref_1_1'")
+    curate(CurateConfig(), context)
+    labels = rows(context, run(PrepareConfig(), context).artifact_id, "unpaired.jsonl")
+    assert [(row["completion"], row["label"]) for row in labels] == [
+        ("Advice 1", False),
+        ("Call [PHONE_1] for 1", False),
+    ]
