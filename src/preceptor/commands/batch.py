@@ -7,8 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from preceptor.artifacts.jsonl import read_jsonl, text_field, write_jsonl
 from preceptor.commands.parsing import call
+from preceptor.files.jsonl import read_jsonl, text_field, write_jsonl
 from preceptor.settings import load_settings
 from preceptor.terminal import terminal_progress
 

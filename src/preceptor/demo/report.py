@@ -10,11 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from preceptor.artifacts.store import ArtifactStore, write_atomic
+from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.curated import judgements
 from preceptor.demo.config import AGENT, DemoConfig
 from preceptor.demo.summary import stage_rows
+from preceptor.files.atomic import write_atomic
 from preceptor.plots import STYLESHEET
 from preceptor.plots.svg import WIDE, Interval, Series, bars, intervals, lines
 

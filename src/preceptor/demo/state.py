@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.store import write_atomic
 from preceptor.demo.config import DemoConfig
+from preceptor.files.atomic import write_atomic
 
 _FREE_TO_CHANGE = {"serve", "fresh", "port"}
 

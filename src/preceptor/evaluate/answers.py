@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.store import write_atomic
+from preceptor.files.atomic import write_atomic
 from preceptor.modeling.sequences import PROMPT_VERSION
 
 

@@ -7,8 +7,9 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from preceptor.artifacts.store import ArtifactStore, file_digest
+from preceptor.artifacts.store import ArtifactStore
 from preceptor.errors import NotFoundError
+from preceptor.files.atomic import file_digest
 from preceptor.modeling.resolve import resolve_model
 
 _IDENTIFYING = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "chat_template*")

@@ -8,8 +8,8 @@ import math
 from datetime import UTC, date, datetime
 from typing import Any
 
-from preceptor.artifacts.store import write_atomic
 from preceptor.db.engine import session_scope
+from preceptor.files.atomic import write_atomic
 from preceptor.monitor.alerts import find_alerts, sync_alerts
 from preceptor.monitor.config import MonitorConfig
 from preceptor.monitor.snapshot import Snapshot, take_snapshot

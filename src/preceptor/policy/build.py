@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.store import file_digest
 from preceptor.errors import ConfigError, InputError
+from preceptor.files.atomic import file_digest
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model

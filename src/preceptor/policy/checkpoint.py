@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from preceptor.artifacts.store import atomic_folder
 from preceptor.errors import ConflictError, StorageError
+from preceptor.files.atomic import atomic_folder
 from preceptor.policy.networks import Networks
 
 _FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from preceptor.artifacts.store import Artifact, atomic_folder
+from preceptor.artifacts.store import Artifact
 from preceptor.errors import ConfigError, InputError, NotFoundError
+from preceptor.files.atomic import atomic_folder
 from preceptor.policy.build import CARD_FILE, build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.ppo import Progress

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.jsonl import read_jsonl, write_jsonl
 from preceptor.errors import InputError
+from preceptor.files.jsonl import read_jsonl, write_jsonl
 from preceptor.privacy.scrub import Held, Scrubber, load_scrubber
 
 _BATCH = 32

@@ -18,8 +18,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from preceptor.artifacts.store import write_atomic
 from preceptor.errors import ConflictError, StorageError
+from preceptor.files.atomic import write_atomic
 
 logger = logging.getLogger(__name__)
 

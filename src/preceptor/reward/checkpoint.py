@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from preceptor.artifacts.store import atomic_folder
+from preceptor.files.atomic import atomic_folder
 
 
 class Checkpoint:

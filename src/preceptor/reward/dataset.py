@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from preceptor.artifacts.jsonl import read_jsonl, text_field
 from preceptor.errors import DataError, InputError
+from preceptor.files.jsonl import read_jsonl, text_field
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preceptor.artifacts.store import write_atomic
+from preceptor.files.atomic import write_atomic
 from preceptor.modeling.embeddings import Encoder, TextVectors, embed
 
 logger = logging.getLogger(__name__)

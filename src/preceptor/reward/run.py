@@ -1,10 +1,18 @@
-"""The reward stage: a dataset artifact goes in, a published reward model artifact comes out."""
+"""The reward stage: a dataset goes in, a published reward model comes out; also `train_reward_model`."""
 
 from __future__ import annotations
 
-from preceptor.errors import NotFoundError
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from preceptor.errors import ConfigError, InputError, NotFoundError
+from preceptor.files.atomic import atomic_folder
+from preceptor.modeling.reward_model import CARD_FILE, Scorer, load_scorer
 from preceptor.reward.build import build_reward_model, headline
 from preceptor.reward.config import RewardConfig
+from preceptor.reward.parts import Progress
 from preceptor.stage import StageContext, StageResult
 
 
@@ -29,7 +37,47 @@ def run(config: RewardConfig, context: StageContext) -> StageResult:
     return StageResult(summary=summary(report), artifact_id=build.artifact.id, metrics=dict(metrics))
 
 
-def summary(report: dict[str, object]) -> str:
+def train_reward_model(
+    base_model: str = "bert-base-uncased",
+    dataset_path: str = "rlhf/data/preferences.jsonl",
+    output_dir: str = "rlhf/models/reward_model",
+    *,
+    epochs: int = 3,
+    batch_size: int = 8,
+    models_dir: Path | None = None,
+    progress: Progress | None = None,
+    **config: Any,
+) -> Scorer:
+    """Train a reward model on a JSONL file of pairs (or a dataset's folder), write it to `output_dir`, return it.
+
+    `config` takes any field of RewardConfig, `mode` above all. In full mode, checkpoints lie in
+    `<output_dir>.training` while it runs, and the same call continues an interrupted run. `output_dir` is replaced
+    in one step, when it is a reward model or does not exist. Raises PreceptorError, with one sentence.
+    """
+    try:
+        settings = RewardConfig(
+            dataset=str(dataset_path), base_model=base_model, epochs=epochs, batch_size=batch_size, **config
+        )
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigError(f"The reward model cannot be trained with {field}: {first['msg']}.") from None
+    target = Path(output_dir)
+    if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{output_dir} exists and is not a reward model: name a new folder.")
+    with atomic_folder(target) as building:
+        build_reward_model(
+            Path(dataset_path),
+            building,
+            settings,
+            models_dir=models_dir,
+            work_dir=target.with_name(target.name + ".training"),
+            progress=progress,
+        )
+    return load_scorer(target)
+
+
+def summary(report: dict[str, Any]) -> str:
     """One sentence for a person."""
     numbers = headline(report)
     return (

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.jsonl import read_jsonl, write_jsonl
 from preceptor.errors import InputError
+from preceptor.files.jsonl import read_jsonl, write_jsonl
 
 _CHUNK = 256  # rows scored together; a later row does not change an earlier row's batch
 _NAMED = 5  # lines named in one error

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preceptor.artifacts.store import write_atomic
 from preceptor.errors import InputError
+from preceptor.files.atomic import write_atomic
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

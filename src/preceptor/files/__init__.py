@@ -1,0 +1,1 @@
+"""Durable files: written in one step, JSONL that names its lines."""
