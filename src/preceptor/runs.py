@@ -7,7 +7,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -156,6 +156,8 @@ def _attempt(
     logger.info("run %s: %s starts, attempt %d", run_id, stage, attempt)
     with watching(engine, run_id, attempt, signals=signals, parent=parent):
         outcome = _perform(context, stage, values, signals, package)
+        if outcome.state == "queued" and _cancel_requested(engine, run_id):
+            outcome = replace(outcome, state="canceled")  # told to stop because a person canceled it
         if outcome.state != "superseded":
             try:
                 _record(engine, store, identity, outcome)
@@ -188,6 +190,11 @@ def _perform(
     except Exception as error:
         logger.error("run %s failed unexpectedly: %s", context.run_id, describe_unexpected(error))
         return Outcome("failed", error=error)
+
+
+def _cancel_requested(engine: sa.Engine, run_id: str) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.select(Run.cancel_requested).where(Run.run_id == run_id)))
 
 
 def _record(engine: sa.Engine, store: ArtifactStore, identity: tuple[str, int, str, str], outcome: Outcome) -> None:

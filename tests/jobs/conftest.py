@@ -23,7 +23,7 @@ from preceptor.runs import create_run
 from preceptor.settings import Settings
 
 # a clock for tests; grace is shorter than stalled, as in production
-FAST = Timing(poll=0.05, grace=2.0, heartbeat=0.5, stalled=4.0, tick=600.0)
+FAST = Timing(poll=0.05, grace=2.0, heartbeat=0.5, stalled=6.0, tick=600.0)
 
 _CONFIG = """
 from pydantic import BaseModel, ConfigDict
@@ -151,7 +151,7 @@ def enqueue(engine: sa.Engine, settings: Settings, package: str) -> Callable[...
 def wait_for(engine: sa.Engine) -> Callable[..., RoundView]:
     """Wait until a round's view satisfies a condition; fails with what it saw last."""
 
-    def wait(round_id: str, condition: Callable[[RoundView], bool], seconds: float = 30.0) -> RoundView:
+    def wait(round_id: str, condition: Callable[[RoundView], bool], seconds: float = 90.0) -> RoundView:
         deadline = time.monotonic() + seconds
         while True:
             view = round_detail(engine, round_id)

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.lineage import Run
 from preceptor.db.tables.rollout import Experiment, Release
-from preceptor.jobs.control import list_runs
+from preceptor.jobs.control import list_runs, tail_log
 from preceptor.jobs.processes import Timing
 from preceptor.jobs.schedule import due_stages, tick
+from preceptor.jobs.triggers import retrain_status
 
 TIMING = Timing(poll=0.05, grace=2.0, monitor_every=300.0, experiment_every=60.0)
 
@@ -22,7 +23,11 @@ def add_raw(engine: sa.Engine, count: int) -> None:
     row = "INSERT INTO rlhf_feedback (feedback_id, session_id, agent_name, user_query, agent_response, rating)"
     with engine.begin() as connection:
         for number in range(count):
-            connection.execute(sa.text(f"{row} VALUES ('f{number}', 's', 'triage_agent', 'q', 'r', 4)"))
+            connection.execute(
+                sa.text(
+                    f"{row} VALUES ('f{number}', 's', 'triage_agent', 'Dose of lisinopril?', '10 mg once a day', 4)"
+                )
+            )
 
 
 @pytest.fixture
@@ -63,6 +68,20 @@ def test_one_tick_curates_and_runs_what_is_due_in_child_processes(engine, settin
     tick(three, engine, stop=threading.Event(), timing=TIMING, package=package)
     done = [(run.stage, run.state) for run in reversed(list_runs(engine))]
     assert done == [("curate", "succeeded"), ("monitor", "succeeded"), ("experiment", "succeeded")]
+
+
+def test_raw_judgements_are_curated_by_the_real_stage_and_start_a_round(engine, settings):
+    add_raw(engine, 3)
+    never = dataclasses.replace(TIMING, monitor_every=1e9)
+    with session_scope(engine) as session:
+        session.add(Run(run_id="run-1", stage="monitor", config={}, state="succeeded"))
+    three = settings.model_copy(update={"retrain_threshold": 3})
+    tick(three, engine, stop=threading.Event(), timing=never, package="preceptor")
+    (status,) = retrain_status(engine, three)
+    assert (status.eligible, status.new, status.waiting, status.last_state) == (3, 0, 0, "queued")
+    curated = list_runs(engine)[0]
+    assert (curated.stage, curated.state, curated.done) == ("curate", "succeeded", 3)
+    assert "lisinopril" not in tail_log(three, curated.run_id)
 
 
 def test_nothing_is_curated_while_the_threshold_is_out_of_reach(engine, settings, package):

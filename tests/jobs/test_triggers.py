@@ -107,8 +107,11 @@ def test_only_samples_that_a_round_may_learn_from_count(engine, ten, clinician, 
     add_sample(engine, clinician, "simulated", is_simulated=True)
     add_sample(engine, clinician, "elsewhere", agent="other_agent")
     add_sample(engine, clinician, "withdrawn")
+    add_sample(engine, clinician, "rejected")
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE rlhf_feedback SET withdrawn_at = now() WHERE feedback_id = 'withdrawn'"))
+        rejected = "UPDATE rlhf_feedback SET review_status = 'rejected' WHERE feedback_id = 'rejected'"
+        connection.execute(sa.text(rejected))
     assert check_threshold(engine, ten, package=package) == []
     status = {row.agent_name: row for row in retrain_status(engine, ten)}["triage_agent"]
     assert (status.eligible, status.new, status.raters, status.largest_share) == (9, 9, 1, 1.0)

@@ -35,7 +35,7 @@ def test_a_round_runs_every_stage_in_order_and_records_the_lineage(
     began = time.monotonic()
     worker = start_worker()
     while "worker ready" not in (settings.home / "worker-0.log").read_text():
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         time.sleep(0.02)
     assert psutil.Process(worker.pid).cpu_times().user < 2.0  # CPU time: the machine may be busy
     assert not [entry.path for entry in psutil.Process(worker.pid).memory_maps() if "libtorch" in entry.path]
@@ -57,28 +57,30 @@ def test_a_round_runs_every_stage_in_order_and_records_the_lineage(
     assert "policy ends, succeeded" in tail_log(settings, runs["policy"].run_id)
 
 
-def test_after_the_worker_is_killed_the_next_one_ends_the_round_without_repeating_what_succeeded(
+def test_killed_and_terminated_workers_lose_nothing_and_repeat_nothing_that_succeeded(
     enqueue, wait_for, published, start_worker, engine
 ):
     first = start_worker()
-    round_id = enqueue("reward", policy={"seconds": 1.0}, evaluate={"seconds": 1.0})
+    round_id = enqueue("policy", policy={"seconds": 1.5}, evaluate={"seconds": 1.5})
     wait_for(round_id, is_in("policy"))
     children = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.wait()
     second = start_worker()
     wait_for(round_id, is_in("evaluate"))
-    second.kill()
-    second.wait()
+    second.terminate()
+    assert second.wait(30) == 0
+    with engine.connect() as connection:
+        statuses = connection.scalars(sa.text("SELECT status FROM procrastinate_jobs ORDER BY id")).all()
+    assert statuses == ["failed", "todo"]  # the killed worker's job was replaced, the polite one's put back
     start_worker()
     view = wait_for(round_id, has_ended)
     assert view.state == "succeeded"
-    ran = ALL[ALL.index("reward") :]
-    assert sorted(published()) == sorted(ran)  # every stage published exactly once
+    ran = ["policy", "evaluate", "release", "monitor"]
+    assert published() == ran  # each exactly once
     attempts = {run.stage: run.attempt for run in view.runs}
-    assert attempts["policy"] == attempts["evaluate"] == 2
-    assert attempts["prepare"] == attempts["reward"] == attempts["release"] == 1
-    _, alive = psutil.wait_procs(children, timeout=10)
+    assert [attempts[stage] for stage in ("reward", *ran)] == [1, 2, 2, 1, 1]
+    _, alive = psutil.wait_procs(children, timeout=15)
     assert not alive, "the orphaned child went on"
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM artifacts")) == len(ran)
@@ -86,58 +88,56 @@ def test_after_the_worker_is_killed_the_next_one_ends_the_round_without_repeatin
 
 def test_a_paused_worker_that_was_replaced_cannot_publish(enqueue, wait_for, published, start_worker):
     first = start_worker()
-    round_id = enqueue("evaluate", evaluate={"seconds": 2.0, "behavior": "deaf"})
-    wait_for(round_id, is_in("evaluate"))
+    round_id = enqueue("release", release={"seconds": 3.0, "behavior": "deaf"})
+    wait_for(round_id, is_in("release"))
     frozen = [first.pid, *(child.pid for child in psutil.Process(first.pid).children(recursive=True))]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     start_worker()
-    wait_for(round_id, lambda view: any(run.stage == "evaluate" and run.attempt == 2 for run in view.runs))
+    wait_for(round_id, lambda view: any(run.stage == "release" and run.attempt == 2 for run in view.runs))
     for pid in reversed(frozen):
         os.kill(pid, signal.SIGCONT)
     assert wait_for(round_id, has_ended).state == "succeeded"
-    assert published() == ["evaluate", "release", "monitor"]
+    assert published() == ["release", "monitor"]
 
 
 def test_two_workers_share_one_queue_and_no_stage_runs_twice(enqueue, wait_for, published, start_worker):
-    rounds = [enqueue("evaluate", evaluate={"seconds": 0.5}) for _ in range(2)]
+    rounds = [enqueue("release", release={"seconds": 0.5}) for _ in range(2)]
     start_worker()
     start_worker()
     for round_id in rounds:
         view = wait_for(round_id, has_ended)
         assert view.state == "succeeded"
         assert {run.attempt for run in view.runs} == {1}
-    assert sorted(published()) == sorted(["evaluate", "release", "monitor"] * 2)
-
-
-def test_a_worker_that_is_terminated_puts_the_round_back_at_once(enqueue, wait_for, published, start_worker, engine):
-    first = start_worker()
-    round_id = enqueue("evaluate", evaluate={"seconds": 1.0})
-    wait_for(round_id, is_in("evaluate"))
-    first.terminate()
-    assert first.wait(8) == 0
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT status FROM procrastinate_jobs")) == "todo"
-    start_worker()
-    view = wait_for(round_id, has_ended)
-    assert view.state == "succeeded"
-    assert {run.stage: run.attempt for run in view.runs}["evaluate"] == 2
-    assert published() == ["evaluate", "release", "monitor"]
+    assert sorted(published()) == ["monitor", "monitor", "release", "release"]
 
 
 def test_a_canceled_round_stops_politely_and_can_be_tried_again(engine, enqueue, wait_for, published, start_worker):
     start_worker()
-    round_id = enqueue("policy", evaluate={"seconds": 1.0})
-    wait_for(round_id, is_in("evaluate"))
+    round_id = enqueue("evaluate", release={"seconds": 3.0})
+    wait_for(round_id, is_in("release"))
     assert cancel_round(engine, round_id) == "running"
-    began = time.monotonic()
     view = wait_for(round_id, has_ended)
-    assert time.monotonic() - began < 4
-    assert (view.state, view.runs[-1].stage, view.runs[-1].state) == ("canceled", "evaluate", "canceled")
-    assert published() == ["policy"]
+    assert (view.state, view.runs[-1].stage, view.runs[-1].state) == ("canceled", "release", "canceled")
+    assert view.runs[-1].error == "stopped between two steps"
+    assert published() == ["evaluate"]
     retry_round(engine, round_id)
     assert wait_for(round_id, has_ended).state == "succeeded"
-    assert published() == ["policy", "evaluate", "release", "monitor"]
+    assert published() == ["evaluate", "release", "monitor"]
+
+
+def test_a_worker_and_its_stage_outlive_lost_database_connections(engine, enqueue, wait_for, published, start_worker):
+    start_worker()
+    round_id = enqueue("release", release={"seconds": 3.0})
+    wait_for(round_id, is_in("release"))
+    engine.dispose()
+    everyone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with engine.connect() as connection:
+        lost = connection.execute(sa.text(everyone + " AND pid <> pg_backend_pid()")).all()
+    assert len(lost) >= 3  # the worker's and the stage's
+    view = wait_for(round_id, has_ended)
+    assert (view.state, published()) == ("succeeded", ["release", "monitor"])
+    assert wait_for(enqueue("release"), has_ended).state == "succeeded"  # the queue is served again
 
 
 def test_a_stage_that_does_not_listen_is_killed_after_the_grace(engine, enqueue, wait_for, published, start_worker):
@@ -145,7 +145,7 @@ def test_a_stage_that_does_not_listen_is_killed_after_the_grace(engine, enqueue,
     round_id = enqueue("evaluate", evaluate={"seconds": 60.0, "behavior": "deaf"})
     wait_for(round_id, is_in("evaluate"))
     cancel_round(engine, round_id)
-    view = wait_for(round_id, has_ended, seconds=10)
+    view = wait_for(round_id, has_ended)
     assert view.state == "canceled"
     assert "did not stop in time" in view.runs[-1].error
     assert published() == []

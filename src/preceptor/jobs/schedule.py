@@ -20,6 +20,7 @@ from preceptor.jobs.app import RoundInterrupted
 from preceptor.jobs.processes import Timing, run_to_end
 from preceptor.jobs.triggers import check_threshold, retrain_status
 from preceptor.pipeline import parse_config
+from preceptor.release.switch import synchronize
 from preceptor.runs import create_run
 from preceptor.settings import Settings
 
@@ -40,6 +41,8 @@ def tick(settings: Settings, engine: sa.Engine, *, stop: threading.Event, timing
             check_threshold(engine, settings, package=package)
             for stage, values in due_stages(engine, timing):
                 run_scheduled(settings, engine, stage, values, stop=stop, timing=timing, package=package)
+                if stage == "experiment":  # what it decided reaches the routers through the deployment document
+                    synchronize(engine, settings)
         finally:
             holder.execute(sa.select(sa.func.pg_advisory_unlock(_SCHEDULE_LOCK)))
             holder.commit()

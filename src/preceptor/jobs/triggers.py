@@ -1,8 +1,9 @@
 """Curated judgements in, queued rounds out: by hand, or once for each threshold of new eligible samples.
 
-A sample is one judgement that a round could learn from: cleared by curation, consented, not withdrawn, more than a bare
-comment, and from a simulated clinician only where the settings allow it. Samples are counted from the high water
-mark of the agent's last round that did not fail, so a failed round leaves its samples for the next.
+A sample is one judgement that a round could learn from: cleared by curation (which asks for consent), neither
+withdrawn nor rejected in review since, of a clinician who has not taken consent back, more than a bare comment, and
+from a simulated clinician only where the settings allow it. Samples are counted from the high water mark of the
+agent's last round that did not fail, so a failed round leaves its samples for the next.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ WITH consent AS (
       JOIN judgements j ON j.kind = c.kind AND j.source_id = c.source_id
       LEFT JOIN consent k ON k.clinician_id = j.clinician_id
      WHERE c.status = 'clear' AND j.withdrawn_at IS NULL AND COALESCE(k.given, true)
+       AND j.review_status IS DISTINCT FROM 'rejected'
        AND c.instrument <> 'comment' AND c.outcome IS DISTINCT FROM 'cannot_judge'
        AND (:simulated OR NOT c.is_simulated)
 ), fresh AS (
