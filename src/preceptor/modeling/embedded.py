@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from preceptor.errors import ModelError
+from preceptor.modeling.quiet import quiet_transformers
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -81,16 +82,9 @@ def _convert(gguf_file: Path, out: Path) -> None:
     """Write the GGUF model as a bfloat16 safetensors folder that plain `from_pretrained` loads."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32
-        )
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
         # the weights are dense now; the quantization record would make every later load look for the GGUF
         del model.config.quantization_config
@@ -100,10 +94,6 @@ def _convert(gguf_file: Path, out: Path) -> None:
         tokenizer.name_or_path = SMOLLM2
         model.to(torch.bfloat16).save_pretrained(out)
         tokenizer.save_pretrained(out)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
     for file in out.iterdir():
         file.chmod(0o644)
 
