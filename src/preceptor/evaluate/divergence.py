@@ -88,6 +88,6 @@ def token_log_probs(
         logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=longest + 1).logits[
             :, :-1
         ]  # (B, R, V)
-        scaled = logits.float() / (temperature or 1.0)
+        scaled = logits.float() / temperature
         picked = scaled.gather(-1, ids[:, longest_prompt:, None])[..., 0] - scaled.logsumexp(-1)  # (B, R)
     return [picked[i, : len(answer)].double().numpy() for i, (_, answer) in enumerate(rows)]

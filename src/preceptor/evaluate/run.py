@@ -36,6 +36,7 @@ def run(config: EvaluateConfig, context: StageContext, *, judge: Judge | None = 
         RunCanceled: the run was asked to stop between two phases.
     """
     dataset = context.store.locate(config.dataset)
+    dataset = dataset.parent if dataset.is_file() else dataset
     prompts = held_out_prompts(
         dataset, Path(config.prompts) if config.prompts else None, limit=config.n_prompts, seed=config.seed
     )
@@ -134,6 +135,8 @@ def _scores(judge: Judge, prompts: list[str], ours: list[Answer], theirs: list[A
 def _distance(
     candidate: LazyPolicy, baseline: LazyPolicy, prompts: list[str], answers: list[Answer], temperature: float
 ) -> dict[str, Any]:
+    if temperature == 0:
+        return {"not_measured": "the likeliest answers are no samples; set a temperature above 0"}
     try:
         ratios = log_ratios(candidate.load(), baseline.load(), prompts, answers, temperature=temperature)
     except ModelError as error:

@@ -53,9 +53,7 @@ class Batcher:
     _waiting: deque[Job] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopped: bool = False
-
-    def start(self) -> None:
-        threading.Thread(target=self._serve, name="preceptor-gateway-model", daemon=True).start()
+    _serving: bool = False
 
     def submit(self, job: Job) -> None:
         """Queue a request.
@@ -67,6 +65,9 @@ class Batcher:
             if len(self._waiting) >= MAXIMUM_WAITING:
                 raise ModelError("Too many requests wait for this model; try again shortly.")
             self._waiting.append(job)
+            if not self._serving:  # the first request, or one that comes after the model was given up
+                self._serving = True
+                threading.Thread(target=self._serve, name="preceptor-gateway-model", daemon=True).start()
             self._changed.notify()
 
     def stop(self) -> None:
@@ -81,6 +82,7 @@ class Batcher:
                 while not self._waiting and not self._stopped:
                     self._changed.wait()
                 if not self._waiting:
+                    self._serving = False
                     return
                 batch = take_batch(self._waiting)
             try:

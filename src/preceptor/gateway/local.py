@@ -39,10 +39,11 @@ class Loaded:
 
 @dataclass
 class LocalModels:
-    """The models in memory, the least recently used given up first."""
+    """The models in memory, the least recently used given up first; one that loads holds up no other."""
 
     settings: Settings
     _models: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
+    _loading: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def source(self, served: Served) -> Source:
@@ -54,18 +55,21 @@ class LocalModels:
         """
         key = f"{served.model}@{served.digest}"
         with self._lock:
-            loaded = self._models.get(key)
-            if loaded is None:
-                loaded = self._models[key] = load(served, self.settings)
-            self._models.move_to_end(key)
-            while len(self._models) > KEPT:
-                _, old = self._models.popitem(last=False)
-                old.batcher.stop()
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            loaded = self._models.get(key) or load(served, self.settings)
+            with self._lock:
+                self._models[key] = loaded
+                self._models.move_to_end(key)
+                while len(self._models) > KEPT:
+                    old, given_up = self._models.popitem(last=False)
+                    self._loading.pop(old, None)
+                    given_up.batcher.stop()
         return Source(served, loaded.digest, partial(stream, loaded))
 
 
 def load(served: Served, settings: Settings) -> Loaded:
-    """Read and check the weights, and start the thread that answers with them."""
+    """Read and check the weights, and make the queue of requests to them."""
     from preceptor.gateway.batching import Batcher
     from preceptor.modeling.decoders import make_decoder
     from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
@@ -81,7 +85,6 @@ def load(served: Served, settings: Settings) -> Loaded:
         )
     model, tokenizer = load_policy(named, dtype="bfloat16", models_dir=settings.models_dir)
     batcher = Batcher(make_decoder(model), frozenset(eos_ids(model, tokenizer)))
-    batcher.start()
     logger.info("loaded version %d (%s)", served.version, digest)
     return Loaded(tokenizer, context_length(model), digest, batcher)
 
