@@ -174,22 +174,26 @@ def sample(logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, top_p:
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probs = torch.softmax(logits / temperature if temperature != 1 else logits, dim=-1, dtype=torch.float32)
+    if temperature != 1:
+        logits = logits / temperature
+    # not normalized: what follows only compares masses, and in the model's own precision this costs a third
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
     order = None
     if top_p < 1:
-        probs, order = probs.sort(dim=-1, descending=True)
-        before = probs.cumsum(-1) - probs
-        probs = probs.masked_fill(before >= top_p, 0.0)
-    batch, words = probs.shape
-    cells = torch.nn.functional.pad(probs, (0, -words % _CHUNK)).view(batch, -1, _CHUNK)  # (B, cells, 256)
-    mass = cells.sum(-1, dtype=torch.float64).cumsum(-1)  # (B, cells)
-    target = uniforms.to(torch.float64) * mass[:, -1]
-    cell = torch.searchsorted(mass, target[:, None], right=True).clamp(max=mass.shape[1] - 1)[:, 0]  # (B,)
+        weights, order = weights.float().sort(dim=-1, descending=True)
+        before = weights.cumsum(-1) - weights
+        weights = weights.masked_fill(before >= top_p * weights.sum(-1, keepdim=True), 0.0)
+    batch, words = weights.shape
+    cells = torch.nn.functional.pad(weights, (0, -words % _CHUNK)).view(batch, -1, _CHUNK)  # (B, cells, 256)
+    mass = cells.sum(-1).to(torch.float64)  # (B, cells)
+    reached = mass.cumsum(-1)
+    target = uniforms.to(torch.float64) * reached[:, -1]
     rows = torch.arange(batch)
-    below = torch.where(cell > 0, mass[rows, (cell - 1).clamp(min=0)], 0.0)
+    cell = torch.searchsorted(reached, target[:, None], right=True)[:, 0].clamp(max=mass.shape[1] - 1)  # (B,)
+    share = (target - reached[rows, cell] + mass[rows, cell]) / mass[rows, cell]  # of the way through the cell
     inside = cells[rows, cell].to(torch.float64).cumsum(-1)  # (B, 256)
-    offset = torch.searchsorted(inside, (target - below)[:, None], right=True)[:, 0]
+    offset = torch.searchsorted(inside, (share * inside[:, -1])[:, None], right=True)[:, 0]
     # rounding may point one past the last word that has any mass
     last = (cells[rows, cell] > 0).long().cumsum(-1).argmax(-1)
-    words_drawn = cell * _CHUNK + torch.minimum(offset, last)
-    return words_drawn if order is None else order[rows, words_drawn]
+    drawn = cell * _CHUNK + torch.minimum(offset, last)
+    return drawn if order is None else order[rows, drawn]
