@@ -8,7 +8,10 @@ from typing import Any
 from preceptor.errors import InputError
 
 PROMPT_VERSION = "clinical-1"  # change it whenever the wording below changes: answers carry it as lineage
-SYSTEM_PROMPT = "You are a careful clinical assistant. Answer in two or three short sentences."
+SYSTEM_PROMPT = (
+    "You are a careful clinical assistant. Answer in three short sentences: "
+    "the advice, what to check first, and when to seek medical care."
+)
 
 
 @dataclass(frozen=True)
