@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Response
 
+from preceptor.server.api.shapes import problems
 from preceptor.server.auth import public
 from preceptor.server.deps import Installation, installation
 from preceptor.server.errors import PROBLEMS, Problem
@@ -21,7 +22,7 @@ def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", dependencies=[public()])
+@router.get("/readyz", dependencies=[public()], responses=problems())
 def ready(found: Installation = Depends(installation)) -> dict[str, str]:
     """The database answers too; 503 otherwise."""
     with found.engine.connect() as connection:
@@ -29,7 +30,7 @@ def ready(found: Installation = Depends(installation)) -> dict[str, str]:
     return {"status": "ok", "database": "ok"}
 
 
-@router.get("/problems/{slug}", dependencies=[public()])
+@router.get("/problems/{slug}", dependencies=[public()], responses=problems(404))
 def problem_type(slug: str) -> dict[str, str | int]:
     """What a problem type means."""
     if slug not in PROBLEMS:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
+import threading
 
 from preceptor.db.engine import connect
 from preceptor.settings import Settings
@@ -18,6 +21,10 @@ def serve(settings: Settings) -> None:
 
     from preceptor.server.app import create_app
 
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn finishes open requests, then raises the signal again: leave by the door, so that the embedded
+        # database is let go
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.getLogger("preceptor").setLevel(settings.log_level)
     engine = connect(settings)
     try:

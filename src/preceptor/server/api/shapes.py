@@ -6,21 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from preceptor.server.errors import PROBLEMS
 
-class FieldProblem(BaseModel):
-    pointer: str = Field(description="JSON Pointer into the body; `#query/...` or `#header/...` elsewhere.")
-    detail: str
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457."""
-
-    model_config = ConfigDict(extra="allow")
-    type: str
-    title: str
-    status: int
-    detail: str | None = None
-    errors: list[FieldProblem] | None = None
+_TITLES = dict(reversed(PROBLEMS.values()))
 
 
 class LandedItem(BaseModel):
@@ -159,12 +147,36 @@ class TokenReceipt(BaseModel):
     expires_at: str | None
 
 
-_DOCUMENT: dict[str, Any] = {
-    "model": ProblemDocument,
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+# RFC 9457. Written out, because a model here would be described as application/json.
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "ProblemDocument",
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "description": "An address that explains the problem."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {
+                        "type": "string",
+                        "description": "JSON Pointer into the body; `#query/name` or `#header/name` elsewhere.",
+                    },
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the problems that a route may answer with, besides those that any route may."""
-    return dict.fromkeys(sorted({400, 401, 403, 413, 422, 500, 503, *statuses}), _DOCUMENT)
+    document = {"content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}}
+    every = sorted({400, 401, 403, 413, 422, 500, 503, *statuses})
+    return {status: {"description": _TITLES[status], **document} for status in every}
