@@ -1,6 +1,5 @@
 # `make demo` runs the whole round on this machine; `make test` proves it. Both set up what they need first.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.ready
 SERVE ?= 1
@@ -10,7 +9,7 @@ SERVE ?= 1
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt models.txt scripts/setup
-	@PYTHON="$(PYTHON)" scripts/setup
+	@scripts/setup
 	@touch $(STAMP)
 
 demo: setup
