@@ -57,7 +57,7 @@ def build_reward_model(
             out,
             config,
             bfloat16=torch.cuda.is_available() or has_fast_bfloat16(),
-            work_dir=work_dir / _key(data, config) if work_dir else None,
+            work_dir=work_dir / _key(data, config, base) if work_dir else None,
             progress=report_progress,
             is_canceled=is_canceled,
         )
@@ -130,9 +130,9 @@ def _report(data: PairSet, config: RewardConfig, mode: str, measured: Measured) 
     }
 
 
-def _key(data: PairSet, config: RewardConfig) -> str:
+def _key(data: PairSet, config: RewardConfig, base: Path) -> str:
     """What a checkpoint may be resumed for: the same pairs under the same settings."""
-    content = [config.model_dump(exclude={"dataset"}), [vars(pair) for pair in data.pairs]]
+    content = [str(base), config.model_dump(exclude={"dataset"}), [vars(pair) for pair in data.pairs]]
     return "reward-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

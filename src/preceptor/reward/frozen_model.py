@@ -160,7 +160,6 @@ def _facts(fit: FrozenFit, chosen: Array, rejected: Array, cut: dict[str, int]) 
     """What only the frozen mode knows: what was chosen, and how far the ensemble's members differ."""
     members = (chosen - rejected)[1:]
     facts: dict[str, Any] = {
-        "features": fit.chosen,
         "l2": fit.l2,
         "cross_validated_accuracy": fit.accuracy,
         "ensemble": {"heads": len(members), "bootstrapped_by": fit.bootstrapped_by},

@@ -47,16 +47,8 @@ def fit_output_layer(
     scale = 1.0 / (spread * np.sqrt(inputs.shape[1]))
     scaled = (inputs[:count] - inputs[count:]) * scale
     folds = bradley_terry.grouped_folds(prompts, folds=min(5, len(set(prompts))), seed=seed)
-    best_l2, best = _L2[-1], np.inf
-    for l2 in _L2 if folds.max() > 0 else ():
-        value = 0.0
-        for fold in range(int(folds.max()) + 1):
-            inside = folds != fold
-            w = bradley_terry.fit(scaled[inside], l2=l2, weights=weights[inside], targets=targets[inside])
-            value += float(weights[~inside] @ bradley_terry.loss(scaled[~inside] @ w))
-        if value < best:
-            best_l2, best = l2, value
-    w = bradley_terry.fit(scaled, l2=best_l2, weights=weights, targets=targets) * scale
+    l2, _ = bradley_terry.choose_l2(scaled, folds, choices=_L2, weights=weights, targets=targets)
+    w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets) * scale
     layer.weight.copy_(torch.tensor(w[None], dtype=layer.weight.dtype))
     if layer.bias is not None:
         layer.bias.fill_(float(-(center @ w)))

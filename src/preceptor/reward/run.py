@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,17 @@ def train_reward_model(
     target = Path(output_dir)
     if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{output_dir} exists and is not a reward model: name a new folder.")
+    work_dir = target.with_name(target.name + ".training")
     with atomic_folder(target) as building:
         build_reward_model(
             Path(dataset_path),
             building,
             settings,
             models_dir=models_dir,
-            work_dir=target.with_name(target.name + ".training"),
+            work_dir=work_dir,
             progress=progress,
         )
+    shutil.rmtree(work_dir, ignore_errors=True)
     return load_scorer(target)
 
 

@@ -1,0 +1,89 @@
+"""`python -m app.rlhf.train_reward_model`: preference pairs and a base model go in, a reward model folder comes out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+try:
+    import preceptor  # noqa: F401  (installed, or on the path already)
+except ModuleNotFoundError:  # a source checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
+
+from preceptor.errors import PreceptorError
+
+if TYPE_CHECKING:
+    from preceptor.modeling.reward_model import Scorer
+
+
+def train_reward_model(
+    base_model: str = "bert-base-uncased",
+    dataset_path: str = "rlhf/data/preferences.jsonl",
+    output_dir: str = "rlhf/models/reward_model",
+    **config: Any,
+) -> Scorer:
+    """Train a reward model, write it to `output_dir` and return it; `config` takes any field of RewardConfig."""
+    from preceptor.reward.run import train_reward_model as train
+
+    return train(base_model, dataset_path, output_dir, **config)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns 0, or 1 for an error told in one sentence."""
+    words = [_dashed(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    given = vars(_parser().parse_args(words))
+    base_model, dataset, output = given.pop("base_model"), given.pop("dataset"), given.pop("output")
+    try:
+        from preceptor.reward.run import summary
+        from preceptor.settings import load_settings
+        from preceptor.terminal import terminal_progress
+
+        with terminal_progress("reward model") as progress:
+            models_dir = load_settings().models_dir
+            train_reward_model(base_model, dataset, output, models_dir=models_dir, progress=progress, **given)
+        report = json.loads((Path(output) / "report.json").read_text(encoding="utf-8"))
+    except PreceptorError as error:
+        print(f"train_reward_model: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train_reward_model: stopped; nothing was published. Run the same command again.", file=sys.stderr)
+        return 130
+    print(summary(report))
+    print(f"The reward model is in {output}; report.json there has every number.")
+    return 0
+
+
+def _dashed(word: str) -> str:
+    """`--base_model` as `--base-model`; values stay as they are."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train_reward_model",
+        description="Train a reward model on preference pairs.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--base-model", default="bert-base-uncased", help="hub name or folder of the base model")
+    parser.add_argument("--dataset", default="rlhf/data/preferences.jsonl", help="JSONL file of pairs, or its folder")
+    parser.add_argument("--output", default="rlhf/models/reward_model", help="folder that the model is written to")
+    parser.add_argument(
+        "--mode",
+        choices=("auto", "full", "frozen"),
+        default="auto",
+        help="frozen: a head on a frozen encoder; full: every weight; auto: frozen for a sentence encoder on a CPU",
+    )
+    parser.add_argument("--epochs", type=int, default=3, help="passes over the pairs (full mode)")
+    parser.add_argument("--batch-size", type=int, default=8, help="pairs in one optimizer step (full mode)")
+    parser.add_argument("--learning-rate", type=float, default=2e-5, help="AdamW rate at the start (full mode)")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens of prompt and response that are read")
+    parser.add_argument("--seed", type=int, default=42, help="seed of batches, splits and bootstraps")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
