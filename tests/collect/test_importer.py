@@ -70,6 +70,7 @@ def test_the_seed_documents_record_comes_in_and_goes_out_unchanged(
         "clinician_id", "timestamp", "comments",
     ]  # fmt: skip
     assert path.stat().st_mode & 0o077 == 0, "raw text is for its owner only"
+    assert stored(engine, "audit_log")[-1]["detail"] == {"rows": 1}
 
 
 @pytest.mark.parametrize(

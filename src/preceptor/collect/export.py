@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from preceptor.collect import store
 from preceptor.collect.judgements import Kind
+from preceptor.db import audit
 from preceptor.db.encrypted import TextCipher
 from preceptor.db.engine import session_scope
 from preceptor.errors import StorageError
@@ -54,7 +55,7 @@ def export_file(
     filters: store.Filters | None = None,
     detail: bool = False,
 ) -> int:
-    """Write the lines to a file that appears whole or not at all. Returns how many rows it has.
+    """Write the lines to a file that appears whole or not at all. Audited; returns how many rows it has.
 
     Raises:
         StorageError: the file cannot be written.
@@ -69,6 +70,8 @@ def export_file(
                 engine, cipher, kind=kind, filters=filters or store.Filters(), detail=detail, tally=tally
             ):
                 file.write(line)
+        with session_scope(engine) as session:  # noted before the file can be read
+            audit.record(session, actor_id=None, action="export.file", target=kind.name, rows=tally.rows)
         part.replace(path)
     except OSError as error:
         raise StorageError(f"'{path}' cannot be written: {error.strerror}. Nothing was exported.") from error
