@@ -54,9 +54,9 @@ def import_into(config: CollectConfig, context: StageContext, *, path: Path) -> 
 def tally(session: Session) -> dict[str, int]:
     """How many live judgements there are, of which instrument, and how many are eligible for training.
 
-    Eligible: not withdrawn, not rejected in review, not `cannot_judge`, and consented to. A judgement given through a door needs its
-    clinician's latest consent event to grant `internal_training`; rows by plain SQL and imports count unless their
-    clinician has withdrawn consent.
+    Eligible: not withdrawn, not rejected in review, not `cannot_judge`, and consented to. A judgement given through a
+    door needs its clinician's latest consent event to grant `internal_training`; rows by plain SQL and imports count
+    unless their clinician has withdrawn consent.
     """
     columns = judgements.c
     latest = (
