@@ -1,0 +1,75 @@
+"""The supervised warm start: it fits the chosen answers, reports its gain, and becomes the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from preceptor.errors import DataError
+from preceptor.modeling.policy_model import load_policy
+from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.networks import make_networks
+from preceptor.policy.rollout import Prompt
+from preceptor.policy.warmstart import encode_answer, warm_start
+
+
+def test_an_answer_cut_off_in_mid_sentence_does_not_teach_to_stop_there(tiny_llama: Path) -> None:
+    _, tokenizer = load_policy(tiny_llama)
+    assert encode_answer(tokenizer, "Call the doctor.", eos=1)[-1] == 1
+    assert encode_answer(tokenizer, "Call the doc", eos=1)[-1] != 1
+    assert len(encode_answer(tokenizer, "Call. " * 300, eos=1)) == 128
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_the_loss_falls_and_the_result_is_the_new_reference(
+    mode: str, small_config: Callable[..., PolicyConfig], letter_score: Callable[..., Any], tiny_llama: Path
+) -> None:
+    config = small_config(mode=mode, warm_start_epochs=4, warm_start_learning_rate=3e-3, mini_batch_size=16)
+    model, tokenizer = load_policy(tiny_llama)
+    networks = make_networks(model, mode=mode, train_layers=2, precision="float32", seed=0)
+    examples = [
+        (Prompt(text, encode_prompt(tokenizer, text)[0]), encode_answer(tokenizer, "Seek care, see the nurse.", eos=1))
+        for text in (f"Question {i}?" for i in range(30))
+    ]
+    seen: list[tuple[int, int]] = []
+    metrics = warm_start(
+        networks,
+        tokenizer,
+        examples,
+        letter_score,
+        config,
+        eos=[1],
+        progress=lambda done, total, _: seen.append((done, total)),
+        is_canceled=lambda: False,
+    )
+    assert metrics["warm_start/loss_after"] < 0.8 * metrics["warm_start/loss_before"]
+    assert metrics["warm_start/score_after"] > metrics["warm_start/score_before"]
+    assert metrics["warm_start/examples"] == 27
+    assert seen[-1] == (8, 8)
+    reference = networks.reference_state()
+    assert reference
+    for name, parameter in networks.policy_parameters():
+        assert torch.equal(reference[name.removeprefix("policy.")], parameter)
+
+
+def test_too_few_chosen_answers_are_refused(
+    small_config: Callable[..., PolicyConfig], letter_score: Callable[..., Any], tiny_llama: Path
+) -> None:
+    model, tokenizer = load_policy(tiny_llama)
+    networks = make_networks(model, mode="hydra", train_layers=2, precision="float32", seed=0)
+    with pytest.raises(DataError, match="got 2"):
+        warm_start(
+            networks,
+            tokenizer,
+            [(Prompt("a", [3]), [4, 1])] * 2,
+            letter_score,
+            small_config(warm_start_epochs=1),
+            eos=[1],
+            progress=lambda *_: None,
+            is_canceled=lambda: False,
+        )
