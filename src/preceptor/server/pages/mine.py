@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from preceptor.collect import store
 from preceptor.collect.consent import consent_scope
+from preceptor.collect.contributions import contributions
 from preceptor.collect.interactions import Rater
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.curated import DatasetMember, judgements
@@ -51,12 +52,12 @@ class Row:
 def mine(request: Request, found: Found, here: Here) -> Response:
     with session_scope(found.engine) as session:
         scope = consent_scope(session, here.user_id)
-        total, withdrawn, used = _counts(session, here.user_id)
+        given = contributions(session, here.user_id)
         rows = _rows(session, here.user_id)
     figures = [
-        ("Judgements", total, "given so far"),
-        ("In datasets", used, "used for training or testing"),
-        ("Withdrawn", withdrawn, "left out of every new dataset"),
+        ("Judgements", sum(given["judgements"].values()), "given so far"),
+        ("Datasets", len(given["datasets"]), "hold a judgement of yours"),
+        ("Withdrawn", given["withdrawn"], "left out of every new dataset"),
     ]
     return page("me.html", request, here, scope=scope, figures=figures, rows=rows)
 
@@ -78,18 +79,6 @@ def withdraw(
         store.demand_owner(row, rater)
         store.withdraw(session, row)
     return see_other("/me")
-
-
-def _counts(session: Session, user_id: int) -> tuple[int, int, int]:
-    mine = judgements.c.clinician_id == user_id
-    total = session.scalar(sa.select(sa.func.count()).select_from(judgements).where(mine)) or 0
-    gone = sa.select(sa.func.count()).select_from(judgements).where(mine, judgements.c.withdrawn_at.is_not(None))
-    used = (
-        sa.select(sa.func.count(sa.distinct(judgements.c.source_id)))
-        .join(DatasetMember, DatasetMember.source_id == judgements.c.source_id)
-        .where(mine, DatasetMember.kind == judgements.c.kind)
-    )
-    return total, session.scalar(gone) or 0, session.scalar(used) or 0
 
 
 def _rows(session: Session, user_id: int) -> list[Row]:
