@@ -57,6 +57,14 @@ def test_preference_rows_become_pairs(tmp_path: Path) -> None:
     assert [(item.chosen, item.rejected) for item, _ in prepared.pairs] == [("no", "yes")] * 4
 
 
+def test_a_correction_of_a_well_rated_answer_is_preferred_to_it(tmp_path: Path) -> None:
+    rows = [feedback(number, 5, correction="Ask about allergies first.") for number in range(4)]
+    prepared = prepare_file(write(tmp_path / "feedback.jsonl", rows))
+    assert {(item.chosen, item.rejected) for item, _ in prepared.pairs} == {
+        ("Ask about allergies first.", "Answer rated 5")
+    }
+
+
 def test_ready_pairs_are_cleaned_and_keep_a_given_split(tmp_path: Path) -> None:
     splits = ["train", "train", "validation", "test"]
     rows = [pair(n, metadata={"split": split, "margin": 0.5, "note": "Achterberg"}) for n, split in enumerate(splits)]

@@ -116,18 +116,20 @@ def test_a_comparison_outranks_the_stars_of_the_same_rater() -> None:
     ("judgement", "expected"),
     [
         (rated("poor", 2, correction="better"), [("better", "poor")]),
-        (rated("good", 4, correction="better"), []),
-        (rated("middling", 3, correction="better"), []),
+        (rated("good", 5, correction="better"), [("better", "good")]),
+        (rated("middling", 3, correction="better"), [("better", "middling")]),
         (thumbed("poor", -1, correction="better"), [("better", "poor")]),
-        (thumbed("good", 1, correction="better"), []),
+        (thumbed("good", 1, correction="better"), [("better", "good")]),
         (replace(rated("x", 1, correction="better"), instrument="correction", rating=None), [("better", "x")]),
         (compared("both_bad", correction="better"), [("better", "A"), ("better", "B")]),
         (compared("a", correction="better"), [("A", "B"), ("better", "B")]),
         (compared("cannot_judge", correction="better"), []),
+        (compared("tie", correction="better"), []),
         (rated("poor", 1, correction="poor "), []),
+        (rated("Give 5 mg", 1, correction="give  5\u00a0mg"), []),
     ],
 )
-def test_a_correction_beats_what_was_judged_bad(judgement: Judgement, expected: list[tuple[str, str]]) -> None:
+def test_a_correction_beats_the_answer_it_came_with(judgement: Judgement, expected: list[tuple[str, str]]) -> None:
     assert chosen(make_pairs([judgement])) == expected
 
 

@@ -127,7 +127,7 @@ def explain_none(judgements: Iterable[Judgement]) -> str:
     listed = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
     return (
         f"there are {listed}. A pair needs a choice between two answers, two ratings of the same prompt by the same "
-        "clinician two stars apart, or a correction of a bad answer; answers flagged as harmful are never chosen."
+        "clinician two stars apart, or a correction; answers flagged as harmful are never chosen."
     )
 
 

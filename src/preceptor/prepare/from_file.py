@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from preceptor.errors import DataError, InputError
 from preceptor.files.jsonl import read_jsonl, text_field
 from preceptor.prepare.dataset import Prepared, prepare, to_dataset_dict
-from preceptor.prepare.pairs import Judgement, Pair, prompt_key
+from preceptor.prepare.pairs import Judgement, Pair, prompt_key, same_text
 from preceptor.prepare.splits import SPLITS, Split, split_prompts
 from preceptor.privacy.scrub import Held, Scrubber, load_scrubber
 
@@ -71,7 +71,7 @@ def _any_pair(judgements: list[Judgement], seed: int) -> bool:
 
 def _with_ready_pairs(ready: list[tuple[Pair, Split | None]], made: Prepared | None, seed: int) -> Prepared:
     """Split ready pairs as their file says where it says it for all of them, else by prompt."""
-    different = [(pair, split) for pair, split in ready if pair.chosen.strip() != pair.rejected.strip()]
+    different = [(pair, split) for pair, split in ready if not same_text(pair.chosen, pair.rejected)]
     if not different:
         raise DataError("in every row chosen and rejected are the same text, so there is nothing to learn.")
     own = {prompt_key(pair.prompt): split for pair, split in different}

@@ -1,9 +1,9 @@
 """De-identified judgements in, training pairs and single labeled answers out.
 
 A comparison makes a pair. Stars make one only for the same prompt, by the same rater, at least two stars apart; a
-thumb up and a thumb down likewise. A correction is preferred to the answer it corrects where that was judged bad. A
-tie makes nothing, "neither is acceptable" makes two labels and no pair, and an answer that anyone flagged as harmful
-is never the better one.
+thumb up and a thumb down likewise. A correction is the clinician's own better answer: it is preferred to the answer it
+came with whatever stars or thumb that got, and in a comparison to each answer that lost. A tie makes nothing, "neither
+is acceptable" makes two labels and no pair, and an answer that anyone flagged as harmful is never the better one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from itertools import combinations
 MARGINS = {None: 0.0, 1: 1 / 3, 2: 1.0}
 """Margin of a comparison by its strength: unsaid, better, much better (cf. Touvron et al. 2023, table 27)."""
 
-NEGATIVE_RATING, POSITIVE_RATING = 2, 4
 Source = tuple[str, str, int]
 """The kind, id and revision of the judgement that a row was made from."""
 
@@ -85,6 +84,11 @@ def prompt_key(prompt: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
 
 
+def same_text(first: str, second: str) -> bool:
+    """Return whether two answers differ in case, spacing and typographic form at most."""
+    return prompt_key(first) == prompt_key(second)
+
+
 def make_pairs(judgements: Sequence[Judgement], *, minimum_gap: int = 2) -> list[Pair]:
     """Return every pair that the judgements support, each once, in the order of the judgements."""
     harmful = {(prompt_key(j.prompt), answer) for j in judgements for answer in harmful_answers(j)}
@@ -101,7 +105,7 @@ def make_pairs(judgements: Sequence[Judgement], *, minimum_gap: int = 2) -> list
     }
     for pair in candidates:
         key = prompt_key(pair.prompt)
-        if pair.chosen.strip() == pair.rejected.strip() or (key, pair.chosen) in harmful:
+        if same_text(pair.chosen, pair.rejected) or (key, pair.chosen) in harmful:
             continue
         # Where the same rater compared the two answers directly, that verdict stands and stars do not add to it.
         if (
@@ -212,14 +216,12 @@ def _from_corrections(judgements: Iterable[Judgement]) -> Iterator[Pair]:
 
 
 def _corrected(judgement: Judgement) -> list[str]:
-    """Return the answers that a correction improves on: those judged bad, or the one it came with and no score."""
+    """Return the answers that a correction improves on: the one it came with, or those that a comparison refused."""
     first, second = judgement.response_a, judgement.response_b
-    if judgement.kind == "preference":
-        judged_bad: dict[str, tuple[str | None, ...]] = {"a": (second,), "b": (first,), "both_bad": (first, second)}
-        return [answer for answer in judged_bad.get(judgement.outcome or "", ()) if answer is not None]
-    if judgement.rating is not None:
-        return [first] if judgement.rating <= NEGATIVE_RATING else []
-    return [first] if judgement.thumb in (None, -1) else []
+    if judgement.kind != "preference":
+        return [first]
+    refused: dict[str, tuple[str | None, ...]] = {"a": (second,), "b": (first,), "both_bad": (first, second)}
+    return [answer for answer in refused.get(judgement.outcome or "", ()) if answer is not None]
 
 
 def _labels(judgement: Judgement) -> list[tuple[str, bool]]:
