@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from preceptor.policy.config import PolicyConfig
 from preceptor.policy.logprobs import token_logprobs
 from preceptor.policy.networks import Networks, make_networks
 from preceptor.policy.optimize import make_optimizer, optimize
-from preceptor.policy.rollout import Answers, Prompt, Rollout, compute_targets, evaluate_answers
+from preceptor.policy.rollout import Answers, Prompt, Rollout, compute_targets, evaluate_answers, sample_answers
 from preceptor.policy.sequences import pack
 
 PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12], [13, 14]]
@@ -168,3 +169,26 @@ def test_a_step_makes_what_scored_well_more_likely(mode: str, tiny_llama: Path) 
     gain = ((after.logprobs - rollout.logprobs) * rollout.mask).sum(1)
     wanted = (targets.advantages * rollout.mask).sum(1)
     assert np.corrcoef(gain.numpy(), wanted.numpy())[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("answers_per_prompt", [1, 3])
+def test_states_kept_while_sampling_are_those_of_a_forward_pass(answers_per_prompt: int, tiny_llama: Path) -> None:
+    config = _config(answers_per_prompt=answers_per_prompt, max_new_tokens=9, batch_size=6, mini_batch_size=6)
+    networks = _networks(tiny_llama, config)
+    prompts = [Prompt("", ids) for ids in PROMPTS]
+    answers = sample_answers(
+        networks,
+        load_policy(tiny_llama)[1],
+        prompts,
+        lambda _, r: np.zeros(len(r)),
+        eos=[1, 2, 3],
+        config=config,
+        seed=1,
+    )
+    kept = evaluate_answers(networks, answers, config)
+    computed = evaluate_answers(networks, replace(answers, states=None), config)
+    sequences = kept.sequences
+    rows, columns = sequences.states()
+    torch.testing.assert_close(kept.features[rows, columns], computed.features[rows, columns], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(kept.logprobs, computed.logprobs, rtol=1e-4, atol=1e-4)
+    assert len(set(sequences.lengths.flatten().tolist())) > 1

@@ -14,16 +14,24 @@ from torch import Tensor
 
 
 class Decoder(Protocol):
-    """What sampling needs of a model: B rows under way, one token a row a step."""
+    """What sampling needs of a model: B rows under way, one token a row a step.
+
+    `states` holds the output of the lowest layers for what was read last, (B, P, d) or (B, d), where asked for.
+    """
+
+    states: Tensor | None
 
     def prefill(self, ids: Tensor, mask: Tensor, new_tokens: int) -> Tensor: ...
     def step(self, tokens: Tensor) -> Tensor: ...
     def select(self, rows: Tensor) -> None: ...
 
 
-def make_decoder(model: Any) -> Decoder:
-    """The fastest decoder that gives this model's own logits."""
-    return LlamaDecoder(model) if is_plain_llama(model) else ModelDecoder(model)
+def make_decoder(model: Any, *, keep_layers: int | None = None) -> Decoder:
+    """The fastest decoder that gives this model's own logits.
+
+    With `keep_layers`, possible for `is_plain_llama` models only, it keeps the output of that many lowest layers.
+    """
+    return LlamaDecoder(model, keep_layers=keep_layers) if is_plain_llama(model) else ModelDecoder(model)
 
 
 def is_plain_llama(model: Any) -> bool:
@@ -44,6 +52,7 @@ class ModelDecoder:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.states: Tensor | None = None
         self.cache: Any = None
         self.mask = torch.empty(0)
         self.position = torch.empty(0)
@@ -87,8 +96,10 @@ class _Block(NamedTuple):
 class LlamaDecoder:
     """A LLaMA-type model with fused projections, a preallocated cache and one-query attention as products."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, keep_layers: int | None = None) -> None:
         config, body = model.config, model.model
+        self.keep_layers = keep_layers
+        self.states: Tensor | None = None
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.eps, self.inner = config.rms_norm_eps, config.intermediate_size
@@ -123,7 +134,9 @@ class LlamaDecoder:
         cos, sin = self.rotary(x, positions)
         cos, sin = cos[:, :, None], sin[:, :, None]  # (B, P, 1, D)
         self.keys, self.values = [], []
-        for block in self.blocks:
+        for depth, block in enumerate(self.blocks):
+            if depth == self.keep_layers:
+                self.states = x
             q, k, v = self._project(x, block, cos, sin)  # (B, P, H or Hk, D)
             keys = x.new_zeros(batch, self.kv_heads, self.head_dim, total)
             values = x.new_zeros(batch, self.kv_heads, total, self.head_dim)
@@ -150,7 +163,9 @@ class LlamaDecoder:
         cos, sin = self.rotary(x, self.positions[:, None])  # (B, 1, D)
         bias = self.bias[..., :end]
         scale = self.head_dim**-0.5
-        for block, keys, values in zip(self.blocks, self.keys, self.values, strict=True):
+        for depth, (block, keys, values) in enumerate(zip(self.blocks, self.keys, self.values, strict=True)):
+            if depth == self.keep_layers:
+                self.states = x
             q, k, v = self._project(x, block, cos, sin)  # (B, H or Hk, D)
             keys[..., at] = k
             values[:, :, at] = v

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from preceptor.errors import InputError
-from preceptor.modeling.decoders import make_decoder
+from preceptor.modeling.decoders import Decoder, make_decoder
 from preceptor.modeling.policy_model import context_length, eos_ids
 from preceptor.modeling.sequences import encode_prompt
 
@@ -20,6 +20,18 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 256  # words a cell when the cumulated probability is searched in two levels
 _COMPACT_BELOW = 0.8  # finished rows leave the batch once this share of rows is still under way
+
+
+@dataclass
+class LowerStates:
+    """The output of a model's lowest `layers` layers for every token that sampling read, kept on the way.
+
+    The last token of an answer is never read, so an answer of R tokens leaves R - 1 states.
+    """
+
+    layers: int
+    prompts: dict[int, Tensor] = field(default_factory=dict)  # prompt index -> (P, d)
+    answers: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # with the answer's index -> (R - 1, d)
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,13 @@ def generate_ids(
     seed: int = 0,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    keep: LowerStates | None = None,
 ) -> list[list[list[int]]]:
     """Sample `n` token sequences for each prompt's ids; each ends with an `eos` id or at `max_new_tokens`.
 
     Each answer draws from its own stream, seeded by (seed, prompt index, answer index), so neither the batch
     size nor the other prompts change it beyond rounding. Prompts of like length share a batch.
+    `keep` is filled with states, for `is_plain_llama` models only.
     """
     if n < 1 or max_new_tokens < 1 or batch_size < 1:
         raise InputError("n, max_new_tokens and batch_size must be at least 1.")
@@ -101,7 +115,7 @@ def generate_ids(
         raise InputError(f"temperature {temperature} must be 0 or more, and top_p {top_p} above 0 and at most 1.")
     if any(not ids for ids in prompts):
         raise InputError("A prompt has no tokens: empty prompts cannot be answered.")
-    decoder = make_decoder(model)
+    decoder = make_decoder(model, keep_layers=keep.layers if keep else None)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     at_once = max(1, batch_size // n)
@@ -117,13 +131,19 @@ def generate_ids(
         )
         ids, mask = pad_left([prompts[i] for i in chosen])
         logits = decoder.prefill(ids, mask, max_new_tokens)
+        if keep is not None and decoder.states is not None:
+            for place, index in enumerate(chosen):
+                keep.prompts[index] = decoder.states[place, -len(prompts[index]) :]
         if n > 1:
             rows = torch.arange(len(chosen)).repeat_interleave(n)
             decoder.select(rows)
             logits = logits[rows]
-        rows_out = _run(decoder, logits, torch.from_numpy(uniforms), eos, temperature, top_p)
+        rows_out, states = _run(decoder, logits, torch.from_numpy(uniforms), eos, temperature, top_p)
         for place, index in enumerate(chosen):
             answers[index] = rows_out[place * n : (place + 1) * n]
+            if keep is not None and states is not None:
+                for j, answer_ids in enumerate(answers[index]):
+                    keep.answers[index, j] = states[place * n + j, : len(answer_ids) - 1]
         done += len(chosen) * n
         if progress is not None:
             progress(done, len(prompts) * n)
@@ -142,11 +162,16 @@ def pad_left(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _run(
-    decoder: Any, logits: Tensor, uniforms: Tensor, eos: Sequence[int], temperature: float, top_p: float
-) -> list[list[int]]:
-    """Sample until every row has ended; rows that ended leave the batch."""
+    decoder: Decoder, logits: Tensor, uniforms: Tensor, eos: Sequence[int], temperature: float, top_p: float
+) -> tuple[list[list[int]], Tensor | None]:
+    """Sample until every row has ended; rows that ended leave the batch.
+
+    Returns the token ids by row, and the decoder's states (rows, steps, d) where it keeps them.
+    """
     total, steps = uniforms.shape
     out: list[list[int]] = [[] for _ in range(total)]
+    kept = decoder.states
+    states = None if kept is None else kept.new_zeros(total, steps, kept.shape[-1])
     stops = torch.tensor(list(eos))
     alive = torch.arange(total)  # which answer each row of the batch is
     running = torch.ones(total, dtype=torch.bool)  # of the rows in the batch
@@ -163,7 +188,9 @@ def _run(
             decoder.select(rows)
             alive, tokens, running = alive[rows], tokens[rows], running[rows]
         logits = decoder.step(tokens)
-    return out
+        if states is not None and decoder.states is not None:
+            states[alive, step] = decoder.states
+    return out, states
 
 
 def sample(logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:

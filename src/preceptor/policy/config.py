@@ -84,7 +84,7 @@ class PolicyConfig(BaseModel):
         return self
 
 
-# What moved SmolLM2-135M fastest on two CPU cores; the runs behind it are in docs/policy.md.
+# What moved SmolLM2-135M fastest on two CPU cores
 DEMO: dict[str, Any] = {
     "mode": "hydra",
     "train_layers": 4,

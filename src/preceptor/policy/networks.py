@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from preceptor.errors import ConfigError
+from preceptor.modeling.decoders import is_plain_llama
 from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, upper_body
 from preceptor.policy.sequences import Sequences
 
@@ -29,8 +30,11 @@ class Output(NamedTuple):
 class Networks(Protocol):
     """What PPO asks of a layout: outputs before each of the N real answer tokens of some sequences.
 
-    `features` is what stays the same within a roll-out, whatever the optimizer does.
+    `features` is what stays the same within a roll-out, whatever the optimizer does. Where `sampled_layers` is a
+    number, the sampler can keep them on its way: they are the output of that many lowest layers.
     """
+
+    sampled_layers: int | None
 
     def features(self, sequences: Sequences) -> Tensor: ...
     def policy(self, features: Tensor, sequences: Sequences) -> Output: ...
@@ -68,6 +72,7 @@ class HydraNetworks:
         self.top.requires_grad_(True)
         self._model = cast_weights(model, precision)
         self.trunk = lower_body(body, count - train_layers)
+        self.sampled_layers = count - train_layers if is_plain_llama(model) else None
         self.value_head = _value_head(body.config.hidden_size, seed)
 
     @torch.no_grad()
@@ -133,6 +138,8 @@ class HydraNetworks:
 
 class FullNetworks:
     """Every layer trained, beside a frozen copy, and a critic that is a copy with a linear head."""
+
+    sampled_layers: int | None = None
 
     def __init__(self, model: Any, *, precision: str) -> None:
         self.precision = precision

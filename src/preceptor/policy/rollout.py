@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from preceptor.errors import DataError
-from preceptor.modeling.generate import generate_ids
+from preceptor.modeling.generate import LowerStates, generate_ids
 from preceptor.policy import losses
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.logprobs import frozen_logprobs
@@ -41,6 +41,7 @@ class Answers:
     texts: list[str]  # B = G n
     finished: Tensor  # (B,) bool
     scores: Tensor  # (B,) as the reward model gave them
+    states: LowerStates | None = None  # features that the sampler kept
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def sample_answers(
 
     An answer that ends at once is scored as the empty text. Raises DataError when a score is not a number.
     """
+    states = LowerStates(networks.sampled_layers) if networks.sampled_layers is not None else None
     sampled = generate_ids(
         networks.sampler(),
         [prompt.ids for prompt in prompts],
@@ -87,6 +89,7 @@ def sample_answers(
         temperature=config.temperature,
         seed=seed,
         batch_size=config.batch_size,
+        keep=states,
     )
     flat = [ids for answers in sampled for ids in answers]
     repeated = [prompt.text for prompt in prompts for _ in range(config.answers_per_prompt)]
@@ -100,7 +103,7 @@ def sample_answers(
             f"for {len(texts)} answers: train it again."
         )
     finished = torch.tensor([ids[-1] in set(eos) for ids in flat])
-    return Answers(list(prompts), sampled, texts, finished, torch.from_numpy(scores))
+    return Answers(list(prompts), sampled, texts, finished, torch.from_numpy(scores), states)
 
 
 @torch.no_grad()
@@ -109,16 +112,18 @@ def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig)
     sequences = pack([prompt.ids for prompt in answers.prompts], answers.token_ids)
     mask = sequences.mask
     settings: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
-    features: Tensor | None = None
+    features = None if answers.states is None else place_states(answers.states, sequences)
     out = {name: torch.zeros(mask.shape) for name in ("logprobs", "ref_logprobs", "values")}
     by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1))
     for groups in torch.split(by_length, max(1, _FORWARD_ROWS // config.answers_per_prompt)):
         part = sequences.select(groups)  # rows of like length waste little on padding
         tokens = part.tokens()
-        kept = networks.features(part)
-        if features is None:
-            features = kept.new_zeros(*sequences.ids.shape, *kept.shape[2:])
-        features[groups, : kept.shape[1]] = kept
+        if answers.states is None or features is None:
+            kept = networks.features(part)
+            if features is None:
+                features = kept.new_zeros(*sequences.ids.shape, *kept.shape[2:])
+            features[groups, : kept.shape[1]] = kept
+        kept = features[groups, : part.ids.shape[1]]
         flat = {
             "logprobs": frozen_logprobs(*networks.policy(kept, part), tokens, **settings),
             "ref_logprobs": frozen_logprobs(*networks.reference(kept, part), tokens, **settings),
@@ -129,6 +134,18 @@ def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig)
             out[name][sequences.answers_of(groups), : wide.shape[1]] = wide
     assert features is not None
     return Rollout(sequences, features, mask, **out)
+
+
+def place_states(states: LowerStates, sequences: Sequences) -> Tensor:
+    """States that the sampler kept, (G, T, d), each where its token stands; 0 on what it never read."""
+    features = states.prompts[0].new_zeros(*sequences.ids.shape, states.prompts[0].shape[1])
+    for group, prompt in states.prompts.items():
+        features[group, : len(prompt)] = prompt
+        start = len(prompt)
+        for answer, length in enumerate(sequences.lengths[group].tolist()):
+            features[group, start : start + length - 1] = states.answers[group, answer]
+            start += length
+    return features
 
 
 def compute_targets(rollout: Rollout, scores: Tensor, *, kl_coef: float, config: PolicyConfig) -> Targets:
