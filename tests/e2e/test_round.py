@@ -83,7 +83,10 @@ def test_nothing_acknowledged_was_lost_or_doubled(finished: tuple[Path, str]) ->
     steps = json.loads((home / "demo" / "state.json").read_text())["steps"]
     sent = sum(steps["collect"]["counts"].values())
     curated = steps["round"]["stages"]["curate"]["metrics"]
-    assert curated["clear"] + curated["held"] + curated["excluded"] == sent
+    answered = [name for name, _ in steps["answers"]["interactions"]]
+    assert len(set(answered)) == len(answered) == 48
+    # a correction that came with stars is a row of its own, so there are at least as many rows as requests
+    assert curated["clear"] + curated["held"] + curated["excluded"] >= sent
 
 
 def test_the_policy_loads_with_plain_transformers_and_answers(finished: tuple[Path, str]) -> None:

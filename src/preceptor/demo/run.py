@@ -179,7 +179,8 @@ def _held_out(demo: Demo, progress: Progress) -> dict[str, Any]:
 def _experiment(demo: Demo, progress: Progress) -> dict[str, Any]:
     if demo.state.result("round")["state"] == "refused":
         reason = demo.state.result("round")["stages"]["release"]["summary"]
-        return {"said": f"no A/B test: {reason}", "decision": {"verdict": "refused", "reason": reason}}
+        said = "no A/B test, because the release was refused; the base model goes on answering"
+        return {"said": said, "decision": {"verdict": "refused", "reason": reason}}
     cases = {case.id: case for case in _cases(demo, heldout=True)}
     experiment_id = trial.start(demo.engine, demo.settings)
     url, people, config = demo.running.url, demo.people, demo.config
