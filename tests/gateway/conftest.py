@@ -111,12 +111,13 @@ def small_serving(small_settings: Settings, engine: sa.Engine) -> Iterator[Servi
 
 @pytest.fixture
 def release_candidate(store: ArtifactStore, small_policy: Path, engine: sa.Engine) -> Callable[[str], str]:
-    """Publish a policy and register it as the candidate; returns the release id."""
+    """Publish a policy, trained at temperature 0.5, and register it as the candidate; returns the release id."""
 
     def make(label: str) -> str:
         with store.building("policy") as build:
             shutil.copytree(small_policy, build.path, dirs_exist_ok=True)
             (build.path / "label.txt").write_text(label)
+            (build.path / "preceptor.json").write_text('{"config": {"temperature": 0.5, "max_new_tokens": 5}}')
         with session_scope(engine) as session:
             return registry.register(
                 session,

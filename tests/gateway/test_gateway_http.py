@@ -150,6 +150,18 @@ def test_a_new_release_is_served_on_the_next_request_without_a_restart(
     assert ask(small_serving)["preceptor"]["model_digest"] == before
 
 
+def test_a_policy_answers_as_it_was_trained_unless_the_request_says_otherwise(
+    small_serving: Serving, small_settings: Settings, engine: sa.Engine, release_candidate: Callable[[str], str]
+) -> None:
+    ask(small_serving, max_tokens=None, max_completion_tokens=3)
+    release_candidate("one")
+    switch.promote(engine, small_settings, AGENT, origin=WHY)
+    ask(small_serving, max_tokens=None)
+    ask(small_serving, temperature=0.9)
+    drawn = [(row.sampling["temperature"], row.sampling["max_tokens"]) for row in rows(engine, Interaction)]
+    assert drawn == [(1.0, 3), (0.5, 5), (0.9, 4)]
+
+
 def start_experiment(
     serving: Serving, settings: Settings, engine: sa.Engine, release_candidate: Callable[[str], str]
 ) -> tuple[str, str]:

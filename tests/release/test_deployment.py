@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.rollout import Experiment
 from preceptor.errors import ConflictError, StorageError
 from preceptor.release import registry
 from preceptor.release.deployment import sync
-from preceptor.release.document import KEPT, AgentDeployment, DocumentReader, Served, parse_document, swap
+from preceptor.release.document import (
+    KEPT,
+    AgentDeployment,
+    Document,
+    DocumentReader,
+    Served,
+    parse_document,
+    swap,
+)
 from preceptor.release.registry import Origin
 
 AGENT = "prescription_agent"
@@ -30,11 +39,29 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "deployments.json"
 
 
-def two_releases(engine: sa.Engine) -> tuple[str, str]:
+def synced(engine: sa.Engine, path: Path, upstream_url: str | None = None) -> Document:
+    return sync(engine, path, store=ArtifactStore(path.parent / "artifacts"), upstream_url=upstream_url)
+
+
+def two_releases(engine: sa.Engine, model: str = "policy-1") -> tuple[str, str]:
     with session_scope(engine) as session:
         zero = registry.ensure_base(session, AGENT, model="gpt2", digest="d0").release_id
-        one = registry.register(session, AGENT, model="policy-1", digest="d1", report="r", run_id=None, refusal=None)
+        one = registry.register(session, AGENT, model=model, digest="d1", report="r", run_id=None, refusal=None)
         return zero, one.release_id
+
+
+def start_experiment(engine: sa.Engine, control: str, treatment: str) -> None:
+    with session_scope(engine) as session:
+        session.add(
+            Experiment(
+                experiment_id="exp_1",
+                agent_name=AGENT,
+                control_release_id=control,
+                treatment_release_id=treatment,
+                hash_seed="s",
+                coverage=0.5,
+            )
+        )
 
 
 def test_swap_refuses_a_stale_writer(path: Path) -> None:
@@ -114,23 +141,23 @@ def test_an_unchanged_document_is_not_read_again(path: Path) -> None:
 
 def test_sync_rebuilds_the_document_from_the_database_alone(engine: sa.Engine, path: Path) -> None:
     zero, one = two_releases(engine)
-    before = sync(engine, path)
+    before = synced(engine, path)
     assert before.agents[AGENT].stable.release_id == zero
     assert before.agents[AGENT].candidate is not None
     path.write_text("torn")
-    assert sync(engine, path).agents == before.agents
+    assert synced(engine, path).agents == before.agents
     path.unlink()
     for old in path.with_suffix(".history").iterdir():
         old.unlink()
-    assert sync(engine, path).agents[AGENT].stable == before.agents[AGENT].stable
+    assert synced(engine, path).agents[AGENT].stable == before.agents[AGENT].stable
     assert one != zero
 
 
 def test_sync_changes_nothing_when_nothing_changed(engine: sa.Engine, path: Path) -> None:
     two_releases(engine)
-    first = sync(engine, path)
+    first = synced(engine, path)
     identity = path.stat().st_mtime_ns
-    assert sync(engine, path) == first
+    assert synced(engine, path) == first
     assert path.stat().st_mtime_ns == identity
 
 
@@ -138,61 +165,75 @@ def test_generation_grows_with_every_change_and_never_falls_when_the_file_is_los
     engine: sa.Engine, path: Path
 ) -> None:
     _, one = two_releases(engine)
-    generations = [sync(engine, path).agents[AGENT].generation]
+    generations = [synced(engine, path).agents[AGENT].generation]
     with session_scope(engine) as session:
         registry.promote(session, AGENT, one, WHY)
-    generations.append(sync(engine, path).agents[AGENT].generation)
+    generations.append(synced(engine, path).agents[AGENT].generation)
     with session_scope(engine) as session:
         registry.rollback(session, AGENT, WHY)
     path.unlink()
-    generations.append(sync(engine, path).agents[AGENT].generation)
+    generations.append(synced(engine, path).agents[AGENT].generation)
     assert generations == sorted(set(generations))
 
 
 def test_a_rollout_is_there_only_while_its_experiment_runs_on_the_active_release(engine: sa.Engine, path: Path) -> None:
     zero, one = two_releases(engine)
-    with session_scope(engine) as session:
-        session.add(
-            Experiment(
-                experiment_id="exp_1",
-                agent_name=AGENT,
-                control_release_id=zero,
-                treatment_release_id=one,
-                hash_seed="s",
-                coverage=0.5,
-            )
-        )
-    agent = sync(engine, path).agents[AGENT]
+    start_experiment(engine, zero, one)
+    agent = synced(engine, path).agents[AGENT]
     assert agent.rollout is not None
     assert (agent.rollout.experiment_id, agent.rollout.coverage) == ("exp_1", 0.5)
     assert agent.candidate is not None
     assert agent.candidate.release_id == one
     with session_scope(engine) as session:
         session.execute(sa.update(Experiment).values(state="paused"))
-    assert sync(engine, path).agents[AGENT].rollout is None
+    assert synced(engine, path).agents[AGENT].rollout is None
     with session_scope(engine) as session:
         session.execute(sa.update(Experiment).values(state="running"))
         registry.promote(session, AGENT, one, WHY)
-    assert sync(engine, path).agents[AGENT].rollout is None
+    assert synced(engine, path).agents[AGENT].rollout is None
 
 
 def test_the_kill_switch_is_in_the_document_and_in_the_history(engine: sa.Engine, path: Path) -> None:
     two_releases(engine)
     with session_scope(engine) as session:
         registry.switch_kill(session, AGENT, Origin("on-call", "odd answers"), on=True)
-    assert sync(engine, path).agents[AGENT].kill_switch is True
+    assert synced(engine, path).agents[AGENT].kill_switch is True
     with session_scope(engine) as session:
         registry.switch_kill(session, AGENT, Origin("on-call", "was harmless"), on=False)
         assert [e.reason for e in registry.history(session) if e.alias == "kill_switch"] == [
             "odd answers",
             "was harmless",
         ]
-    assert sync(engine, path).agents[AGENT].kill_switch is False
+    assert synced(engine, path).agents[AGENT].kill_switch is False
 
 
 def test_only_the_base_release_is_served_from_the_upstream(engine: sa.Engine, path: Path) -> None:
     two_releases(engine)
-    agent = sync(engine, path, upstream_url="http://127.0.0.1:9/v1").agents[AGENT]
+    agent = synced(engine, path, upstream_url="http://127.0.0.1:9/v1").agents[AGENT]
     assert agent.stable.upstream == "http://127.0.0.1:9/v1"
     assert agent.candidate is not None
     assert agent.candidate.upstream is None
+
+
+@pytest.mark.parametrize(
+    ("card", "params"),
+    [
+        ('{"config": {"temperature": 0.7, "max_new_tokens": 56, "seed": 1}}', {"temperature": 0.7, "max_tokens": 56}),
+        ('{"config": {"temperature": null}}', {}),
+        ("[]", {}),
+        ("{", {}),
+    ],
+)
+def test_a_policy_is_served_as_it_was_trained(
+    engine: sa.Engine, path: Path, card: str, params: dict[str, float | int]
+) -> None:
+    with ArtifactStore(path.parent / "artifacts").building("policy") as build:
+        (build.path / "preceptor.json").write_text(card)
+    zero, one = two_releases(engine, build.artifact.id)
+    agent = synced(engine, path).agents[AGENT]
+    assert agent.candidate is not None
+    assert agent.candidate.params == params
+    assert agent.stable.params == {}
+    start_experiment(engine, zero, one)
+    agent = synced(engine, path).agents[AGENT]
+    assert agent.stable.params == params, "the arms differ in their weights only"

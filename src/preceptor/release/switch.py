@@ -89,7 +89,8 @@ def switch_kill(engine: sa.Engine, settings: Settings, agent_name: str, *, origi
 
 def synchronize(engine: sa.Engine, settings: Settings) -> Document:
     """Rebuild the deployment document from the database: after an experiment starts or ends, or a crash."""
-    return sync(engine, settings.deployments_file, upstream_url=settings.upstream_url)
+    store = ArtifactStore(settings.artifacts_dir)
+    return sync(engine, settings.deployments_file, store=store, upstream_url=settings.upstream_url)
 
 
 def list_releases(engine: sa.Engine, agent_name: str | None = None) -> list[ReleaseRow]:
