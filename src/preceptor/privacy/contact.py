@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from preceptor.privacy.identifiers import Finding, Kind
 
 _I = re.IGNORECASE
-_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}")
+_EMAIL = re.compile(r"(?<![\w.+%'-])\w[\w.+%'-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}")
 _SPELLED_EMAIL = re.compile(
-    r"\b\w{2,40}(?:(?: dot |\.)\w{1,40}){0,3} ?(?:\(at\)|\[at\]| at ) ?[\w-]{2,40} ?(?:\(dot\)|\[dot\]| dot |\.) ?[a-z]{2,6}\b",
+    r"\b\w{2,40}(?:(?: dot |\.)\w{1,40}){0,3}(?: ?(?:\(at\)|\[at\]) ?[\w-]{2,40} ?(?:\(dot\)|\[dot\]| dot |\.) ?[a-z]{2,6}"
+    r"| at [\w-]{2,40} ?(?:\(dot\)|\[dot\]| dot ) ?[a-z]{2,6}| at (?:gmail|yahoo|hotmail|outlook|aol|icloud|proton\w*)(?:\.[a-z]{2,6})?)\b",
     _I,
 )
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+]{1,10}://|www\.)[^\s<>\"')\]]{1,500}", _I)

@@ -81,6 +81,7 @@ _OLD_BIRTH = re.compile(
 )
 _ADVANCED = r"(?:9\d|1[01]\d|12[0-5])"
 _TENS = r"(?:ninety|(?:a |one )?hundred)(?:(?: and)?[- ](?:one|two|three|four|five|six|seven|eight|nine|ten))?"
+_NOT_AGE = r" ?(?:%|mg|mcg|kg|lbs?|pounds|bpm|mmhg|cm|ml|units?|over|systolic|degrees|on room|/|\.\d|days|weeks|months|hours|minutes|percent)"
 _AGES = tuple(
     re.compile(pattern, _I)
     for pattern in (
@@ -92,6 +93,8 @@ _AGES = tuple(
         rf"\b(?P<value>{_TENS})(?=[- ]years?[- ](?:old|of age|young))",
         rf"\b(?:aged?|turn(?:ed|ing|s)?|is|was|nearly|almost|about) (?P<value>{_TENS})(?! ?(?:percent|%|mg|milligrams?|mcg|ml|beats|over|\w+ ?/))\b(?=[ ,.;)]|$)",
         rf"(?<![\w./+-])(?P<value>{_ADVANCED})(?=th birthday)",
+        rf"(?:\[NAME_\d{{1,6}}\]|\b(?:he|she|dad|mom|mother|father|grand\w{{2,8}}|patient|husband|wife|aunt|uncle|brother|sister)),?"
+        rf" (?:(?:is|was|now|turned|age|aged|who|is now|who is) ){{0,2}}(?P<value>{_ADVANCED})\b(?!\+|{_NOT_AGE})",
     )
 )
 
@@ -118,7 +121,7 @@ def find(text: str) -> Iterator[Finding]:
 
 def _modal_may(found: str) -> bool:
     """Tell "may 10" of "may 10% of patients" and "march 5" in lower case from a date by its year or suffix."""
-    return found[:3] in {"may"} and not re.search(r"\d(?:st|nd|rd|th)|\d{4}", found)
+    return bool(re.search(r"\bmay\b", found)) and not re.search(r"\d(?:st|nd|rd|th)|\d{4}", found)
 
 
 def _end(text: str, match: re.Match[str]) -> int:

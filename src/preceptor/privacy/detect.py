@@ -11,6 +11,7 @@ from preceptor.privacy.entities import judge
 from preceptor.privacy.eponyms import TITLES, is_protected
 from preceptor.privacy.identifiers import PLACEHOLDER, Finding, Kind
 from preceptor.privacy.lexicon import is_general, is_safe
+from preceptor.privacy.name_context import LOOKALIKES
 from preceptor.privacy.words import Word, split_words
 
 KnownValue = str | tuple[str, str]
@@ -128,15 +129,17 @@ def _propagate(
 ) -> list[list[Finding]]:
     """Find again, in every field, what was caught once in the record."""
     surnames: set[str] = set()
+    whole: set[str] = set()  # words of names of several words or after a title: found again in lower case too
     values: dict[str, Kind] = {}
     for field, findings in zip(fields, found, strict=True):
         for finding in findings:
             value = field.text[finding.start : finding.end]
             if finding.kind is Kind.NAME:
                 if finding.score >= _NAME_FLOOR:
-                    surnames.update(
-                        word.bare for word in split_words(value) if len(word.text) > 2 and word.bare not in TITLES
-                    )
+                    parts = split_words(value)
+                    caught = {word.bare for word in parts if len(word.text) > 2 and word.bare not in TITLES}
+                    surnames |= caught
+                    whole |= caught if len(parts) > 1 or finding.detector == "known-value" else set()
             elif finding.kind not in _COARSE | {Kind.DATE} and len(value) > 3:
                 values[value] = finding.kind
     patterns = [(re.compile(rf"(?<!\w){re.escape(value)}(?!\w)"), kind) for value, kind in values.items()]
@@ -145,7 +148,7 @@ def _propagate(
         extra = [
             Finding(Kind.NAME, word.start, word.end, "propagated", 0.7)
             for index, word in enumerate(words)
-            if word.bare in surnames and _same_name(field.text, words, index)
+            if word.bare in (surnames if word.capital else whole) and _same_name(field.text, words, index)
         ]
         for pattern, kind in patterns:
             extra.extend(
@@ -159,7 +162,7 @@ def _same_name(text: str, words: Sequence[Word], index: int) -> bool:
     word = words[index]
     if is_protected(text, words, index) or is_general(word.text):
         return False
-    if word.bare in names.LOOKALIKES:
+    if word.bare in LOOKALIKES:
         return word.capital and not word.opens and not word.shouted
     if is_safe(word.text):
         return word.capital and not word.shouted

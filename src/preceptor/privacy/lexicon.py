@@ -38,7 +38,13 @@ ellison ziehl neelsen zung beck hamilton geneva ottawa centor maddrey lille glas
 hasbled beers stopp mallampati cormack lehane ballard tanner bazett fridericia cockcroft gault parkland lund browder schwartz berg
 morse norton waterlow rankin ashworth hoehn yahr garden salter harris gustilo weber fontaine rutherford wagner caprini schatzker
 epworth boston rotterdam amsterdam vancouver sgarbossa wellens winters modified curb kocher-debre adult ann arbor dukes barcelona
-milan bethesda gram giemsa wright papanicolaou friedewald mosteller westley marsh paris chicago gell coombs mirizzi bosniak rome
+milan bethesda gram giemsa wright papanicolaou friedewald mosteller westley marsh paris chicago gell coombs mirizzi bosniak rome coats leiden mcleod greig schimke kuru miyoshi welander ullrich timothy williams okamoto nassar mousa breslow clark mayo truelove witts nikolsky balthazar forrest hinchey savary siewert lauren borrmann haggitt rai binet durie salmon
+lauge hansen danis mason frykman gartland ficat kellgren lawrence outerbridge pauwels winquist crowe tonnis graf meyerding cobb risser
+lenke pfirrmann modic hess fisher spetzler martin brackmann house koos simpson norwood fuhrman sullivan vaughan stanford debakey
+crawford aldrete apfel lee goldman detsky gupta broome starr mcisaac silverman downes dubowitz manning kramer bhutani denver
+vanderbilt conners young edinburgh yale montgomery asberg columbia liebowitz maudsley folstein montreal addenbrooke hachinski zarit
+lawton katz tinetti unterberger semont brandt daroff schwabach durkan kennedy apley faber koebner darier janeway corrigan musset
+duroziez carvallo ewart pratt moses roos elixhauser lown richmond wilms rokitansky askin batten bietti
 """)
 """People, places and words that name diseases, signs and scores; kept where they stand as one."""
 
@@ -54,7 +60,7 @@ score scores scale index rule rules equation formula test tests procedure stain 
 staging grade class position law response respirations method technique study trial trials guideline guidelines protocol line lines
 duct space pouch ring rings fever virus bacteria questionnaire inventory chart diet regimen block spots spot papules nodules
 operation repair approach cohort register registry collar incision needle forceps monitor angle view sequence calculator body
-assessment therapy theory staining tetralogy pulse murmur breathing bundle fibers duct system model exercises exercise
+level levels fits assessment therapy theory staining tetralogy pulse murmur breathing bundle fibers duct system model exercises exercise
 """)
 _DRUG = re.compile(
     r"[a-z]{2,}(?:pril|prilat|sartan|olol|alol|statin|mab|nib|ciclib|rafenib|cillin|mycin|micin|cycline|floxacin|azole|oxetine|"
@@ -103,7 +109,7 @@ buddhist sikh amish mennonite mormon jehovah native alaskan alaska hawaiian paci
 filipino filipina thai mexican cuban puerto rican dominican haitian jamaican brazilian colombian peruvian english spanish french german
 italian portuguese russian ukrainian polish greek turkish persian iranian iraqi syrian lebanese egyptian nigerian ethiopian somali kenyan
 ghanaian bengali punjabi gujarati tamil telugu hindi urdu mandarin cantonese tagalog creole swahili hebrew latin dutch danish swedish
-norwegian finnish scottish irish welsh british canadian australian mediterranean scandinavian ashkenazi sephardic navajo cherokee hopi
+norwegian finnish scottish irish welsh british canadian australian mediterranean scandinavian ashkenazi sephardic navajo cherokee hopi united states u.s us uk kingdom guinea emirates ivy
 africa asia europe america americas antarctica oceania caribbean sahara amazonian usa canada mexico england scotland ireland wales
 britain france germany italy spain portugal netherlands belgium switzerland austria sweden norway denmark finland iceland poland
 ukraine russia turkey greece china japan korea taiwan vietnam thailand philippines indonesia malaysia singapore india pakistan bangladesh
@@ -118,7 +124,7 @@ hi hello dear thanks thank please yes no ok okay doctor doctors nurse sorry rega
 ive youre dont cant wont isnt doesnt didnt wasnt shouldnt couldnt im id ill theyre hes shes its whats lets thats theres
 congress senate supreme court church god jesus christ allah bible quran internet web email online website gene genes fake waste draft
 radio ethically novo chat welfare unique remedy genuine million dash gov profit honesty uphold freedom judge moral bias world ascend
-polar sir madam maam princess prince malarone lariam coartem arava imuran cellcept zyvox teflaro rocephin keflex cleocin flagyl vibramycin ampicillin naprelan mobic ultracet fioricet soma lidoderm aggrenox brilique effient integrilin lopid tricor niaspan zypitamag nesina onglyza kombiglyze invokamet synjardy trijardy qtern afrezza fiasp admelog lyumjev semglee adlyxin bydureon tanzeum medtronic dexcom omnipaque gadavist definity lexiscan
+polar sir madam maam aetna cigna humana anthem unitedhealthcare bluecross oncotype mammaprint princess prince malarone lariam coartem arava imuran cellcept zyvox teflaro rocephin keflex cleocin flagyl vibramycin ampicillin naprelan mobic ultracet fioricet soma lidoderm aggrenox brilique effient integrilin lopid tricor niaspan zypitamag nesina onglyza kombiglyze invokamet synjardy trijardy qtern afrezza fiasp admelog lyumjev semglee adlyxin bydureon tanzeum medtronic dexcom omnipaque gadavist definity lexiscan
 latte western northern southern eastern north south east west central upper lower old new saint mount lake river
 hoping assuming given per via versus
 """)

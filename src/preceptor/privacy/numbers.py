@@ -58,10 +58,10 @@ _LABELS: tuple[tuple[Kind, str], ...] = (
         r"protocol id|research id|donor|bed|room|locker|military|service number|veteran",
     ),
 )
-_LABELED = tuple((kind, re.compile(rf"(?<!\w)(?:{labels})(?!\w){_FILLER}{_VALUE}", _I)) for kind, labels in _LABELS)
+_LABELED = tuple((kind, re.compile(rf"(?<![\w/])(?:{labels})(?!\w){_FILLER}{_VALUE}", _I)) for kind, labels in _LABELS)
 _LOGIN = re.compile(
     r"\b(?:user ?names?|user ?id|log-?in(?: id| name)?|handle|screen ?name|portal (?:id|account|login)|account name|"
-    r"instagram|twitter|facebook|skype|telegram|tiktok|password)\b(?: (?:is|was|of|account|handle|page))?[^\w\n]{1,4}"
+    r"instagram|twitter|facebook|skype|telegram|tiktok|password|(?:logged|signed|log|sign) in as)\b(?: (?:is|was|of|account|handle|page))?[^\w\n]{1,4}"
     r"(?P<value>@?[\w.-]*[\w])",
     _I,
 )
@@ -97,7 +97,7 @@ _MEASURE_BEFORE = re.compile(
     _I,
 )
 _SAFE_CODE = re.compile(
-    r"nct\d{8}|isrctn\d{8}|rs\d{3,12}|pmc?\d{5,9}|pmid\d{5,9}|10\.\d{4,9}|[a-tv-z]\d[0-9a-z](?:\.\w{1,4})?|\d{1,3}(?:,\d{3})+|"
+    r"nct\d{8}|isrctn\d{8}|rs\d{3,12}|pmc?\d{5,9}|pmid\d{5,9}|10\.\d{4,9}|[a-tv-z]\d[0-9a-z](?:\.\w{1,4})?|\d{1,2}[pq]\d{1,2}(?:\.\d{1,2})?|[A-Z]{2,6}\d{1,2}[A-Z]\d{1,2}|\d{1,3}(?:,\d{3})+|"
     r"(?:azd|bnt|bms|mrna|mk|ly|pf|gsk|abt|sars-cov|covid|h\dn|hla|ecog|ctla|chads|chr|sb|ro|tak|abbv|amg|jnj|ono|cc)-?\d{1,7}\w{0,3}|"
     r"\d+(?:mg|mcg|ug|g|kg|ml|l|iu|u|units?|meq|mmol|mm|cm|cc|k|hz|kcal|hr|hrs|h|d|wk|s|x|th|st|nd|rd|am|pm|f|c|yo|y)(?:[/-]\w{1,8}){0,3}|"
     r"\d{4}-\d{4}|\d{4}s?|\d{1,4}/\d{1,4}(?:/\d{1,4})?|(?:19|20)\d\d[/-](?:19|20)?\d\d|\d+-to-\d+|\d{1,4}-\d{1,4}(?:mg|mcg|ml|g)?|"
@@ -115,7 +115,8 @@ def find(text: str) -> Iterator[Finding]:
             if _is_value(match.group("value"), text, match.end("value"), kind):
                 yield Finding(kind, match.start("value"), match.end("value"), "labeled-number", 0.95)
     for match in _LOGIN.finditer(text):
-        if match.group("value").lower() not in {
+        plain = not re.search(r"[\d_.@]", match.group("value")) and not re.search(r":|=| is | was | as ", match.group())
+        if not plain and match.group("value").lower() not in {
             "and",
             "for",
             "the",
@@ -132,7 +133,8 @@ def find(text: str) -> Iterator[Finding]:
     for match in _USER.finditer(text):
         yield Finding(Kind.ID, *match.span("value"), "login", 0.8)
     for match in _PERSONAL.finditer(text):
-        if any(ch.isdigit() for ch in match.group()) and not (match["word"] and is_safe(match["word"])):
+        parts = re.findall(r"[a-z]{2,}", match.group())
+        if any(not is_safe(part) for part in parts if len(part) > 2 or len(parts) == 1):
             yield Finding(Kind.ID, match.start(), match.end(), "login-shape", 0.6)
     for pattern, kind in (
         (_HANDLE, Kind.ID),
@@ -154,7 +156,7 @@ def find(text: str) -> Iterator[Finding]:
 def _is_value(value: str, text: str, end: int, kind: Kind) -> bool:
     digits = sum(map(str.isdigit, value))
     letters = sum(map(str.isalpha, value))
-    if digits < 2 or (digits == 2 and letters < 2):
+    if digits < 2 or (digits == 2 and letters < 2) or not any(map(str.isdigit, value.split(" ")[0])):
         return False
     if value[0].isdigit() and _UNIT_AFTER.match(text[end : end + 24]) and kind is not Kind.SSN:
         return False

@@ -47,7 +47,9 @@ _BOX = re.compile(
     _I,
 )
 _UNIT_ALONE = re.compile(r"\b(?:apt|apartment|suite|ste)\b\.? ?#? ?(?:\d[\w-]{0,7}|[A-Z]\b)", _I)
-_TOWN_STATE = re.compile(rf"\b(?:{_CAP} ){{0,3}}{_CAP},? ?\n? ?(?:{_STATE_CODES})\b(?!-)(?:[,\s]{{1,2}}{_ZIP})?")
+_TOWN_STATE = re.compile(
+    rf"\b(?:{_CAP} ){{0,3}}{_CAP}(?:,\s{{0,2}}|\s{{1,2}})(?:{_STATE_CODES})\b(?!-|\s*[:#]|\s+\d{{1,4}}\b|\s+[A-Z]\d|\s+\[)(?:[,\s]{{1,2}}{_ZIP})?"
+)
 _TOWN_STATE_NAME = re.compile(rf"\b(?:{_CAP} ){{0,2}}{_CAP}, (?:{_STATES})\b(?:[,\s]{{1,2}}{_ZIP})?")
 _STATE_ZIP = re.compile(rf"\b(?:{_STATE_CODES}|{_STATES})[,\s]{{1,2}}(?P<value>{_ZIP})")
 _ZIP_LABEL = re.compile(
@@ -72,7 +74,7 @@ _FACILITY_WORD = (
     r"rehabilitation(?: center)?|rehab(?: center)?|cancer (?:center|centre|institute)|surgery center|dialysis(?: center)?|pharmacy|"
     r"institute|university|college|high school|middle school|elementary(?: school)?|school|academy|church|prison|jail|office|campus|branch|"
     r"correctional (?:facility|center)|assisted living|senior living|retirement (?:home|community|village)|manor|er|medical|"
-    r"general(?: hospital)?|memorial(?: hospital)?|pediatrics|family (?:practice|medicine)|county|township|parish|township)"
+    r"general(?: hospital)?|memorial(?: hospital)?|pediatrics|family (?:practice|medicine)|imaging|radiology|diagnostics|dental|orthopedics|apartments|estates|village|wellness|county|township|parish|township)"
 )
 _PART = r"(?:[A-Z][\w'.]*(?:-[A-Z][\w']*)?|of|and|the|&|de|la)"
 _FACILITY = re.compile(
@@ -87,7 +89,45 @@ _GENERIC = frozenset(
     intensive specialty walk-in same-day day night home public occupational population digital oral reproductive sexual
     bone kidney liver lung brain spine joint blood retail mail-order compounding online high low good poor bad overall
     medical nursing school health maternal child adolescent adult senior patient patients physical spiritual universal
-    if when what is are does do can should which how why who where use ask call visit see tell refer contact follow""".split()  # noqa: SIM905
+    if when what is are does do can should which how why who where use ask call visit see tell refer contact follow national american nih niddk medlineplus institutes academy college british european international""".split()  # noqa: SIM905
+)
+_WEAK_FACILITY = frozenset(
+    {
+        "medical",
+        "health",
+        "general",
+        "office",
+        "school",
+        "church",
+        "university",
+        "hospitals",
+        "clinics",
+        "county",
+        "pharmacy",
+        "rehab",
+        "rehabilitation",
+        "institute",
+        "college",
+        "er",
+        "memorial",
+        "hospice",
+        "manor",
+        "branch",
+        "campus",
+        "prison",
+        "jail",
+        "healthcare",
+        "imaging",
+        "radiology",
+        "diagnostics",
+        "dental",
+        "orthopedics",
+        "apartments",
+        "estates",
+        "village",
+        "wellness",
+        "pediatrics",
+    }
 )
 _AT_BEFORE = re.compile(r"\b(?:at|to|from|by|with|in) (?:the |our )?$")
 _KNOWN_FACILITY = re.compile(
@@ -99,6 +139,9 @@ _KNOWN_FACILITY = re.compile(
     r"Banner|Providence|Advocate|Ascension|Trinity|HCA|Cleveland Clinic|Duke|Henry Ford|Barnes[- ]Jewish|Lahey|Lenox Hill)\b"
     r"(?: (?:Medical Center|Med Center|Hospital|Clinic|Health(?: System)?|ER|Main Campus|campus))?"
     r"(?!(?: |-|')(?i:score|criteria|rule|law|sign|treadmill|protocol|guidelines?|formula|classification|staging|anthropometric|s\b))"
+)
+_LOWER_HOME = re.compile(
+    r"\b(?:at|from|to|in) (?P<value>(?:[a-z]{3,20} ){1,2}(?:manor|nursing home|assisted living|retirement home))\b"
 )
 _CITIES = (
     "New York City|New York|NYC|Los Angeles|LA|Chicago|Houston|Phoenix|Philadelphia|Philly|San Antonio|San Diego|Dallas|San Jose|Austin|"
@@ -113,7 +156,7 @@ _CITIES = (
     "Birmingham|Leeds|Liverpool|Tokyo|Beijing|Shanghai|Mumbai|Delhi|Dhaka|Lagos|Nairobi|Cairo"
 )
 _CITY_BEFORE = re.compile(
-    rf"\b(?:in|from|near|at|to|of|outside|around|via|downtown|our|the|greater|visiting|leaving|a|,)[ ](?P<value>{_CITIES})\b(?!-| (?i:criteria|classification|score|scale|protocol|rules?|heart|study|strain|fever|disease|staging|consensus|coma|outcome|blatchford|prognostic|virus))"
+    rf"\b(?:in|from|near|at|to|of|outside|around|via|downtown|our|the|greater|visiting|leaving|a|,)[ ](?P<value>(?i:{_CITIES}))\b(?!-| (?i:criteria|classification|score|scale|protocol|rules?|heart|study|strain|fever|disease|staging|consensus|coma|outcome|blatchford|prognostic|virus))"
 )
 _HOME = re.compile(
     rf"\b(?:lives?|living|resid(?:es|ing|ent)|moved|relocated|native|born|grew up|works?|hometown|traveled|town|city|village|county|borough)"
@@ -139,7 +182,15 @@ def find(text: str) -> Iterator[Finding]:
             yield Finding(Kind.LOCATION, match.start(), _end(text, match.end()), "place-pattern", score)
     for match in _GIVEN_ADDRESS.finditer(text):
         if any(ch.isdigit() for ch in match.group("value")) and _address_like(match.group("value")):
-            yield Finding(Kind.LOCATION, match.start("value"), _end(text, match.end("value")), "given-address", 0.75)
+            said = match.group()[: match.start("value") - match.start()].lower()
+            if (
+                not said.startswith("address")
+                or re.search(r":|\bis\b|\bwas\b", said)
+                or match.group("value")[0].isdigit()
+            ):
+                yield Finding(
+                    Kind.LOCATION, match.start("value"), _end(text, match.end("value")), "given-address", 0.75
+                )
     for match in _NUMBER_WORD_NUMBER.finditer(text):
         if not any(is_safe(word) for word in re.findall(r"[^\W\d_]{3,}", match.group())):
             yield Finding(Kind.LOCATION, match.start(), match.end(), "number-word-number", 0.6)
@@ -152,10 +203,15 @@ def find(text: str) -> Iterator[Finding]:
         for match in pattern.finditer(text):
             yield Finding(Kind.ZIP, *match.span("value"), "zip", 0.9)
     for match in _CITY_BEFORE.finditer(text):
+        if match.group("value") in {"mesa", "buffalo", "phoenix", "queens", "la", "sf", "mobile", "eugene", "chandler"}:
+            continue
         yield Finding(Kind.LOCATION, *match.span("value"), "city-list", 0.85)
     for match in _HOME.finditer(text):
         if not all(is_safe(word) for word in match.group("value").split()):
             yield Finding(Kind.LOCATION, match.start("value"), _end(text, match.end("value")), "residence", 0.75)
+    for match in _LOWER_HOME.finditer(text):
+        if match.group("value").split()[0] not in _GENERIC:
+            yield Finding(Kind.LOCATION, *match.span("value"), "lower-case-home", 0.6)
     yield from _facilities(text)
 
 
@@ -170,7 +226,10 @@ def _facilities(text: str) -> Iterator[Finding]:
         named = [word for word in proper if not re.fullmatch(_FACILITY_WORD, word, _I)]
         # "Hypertension Clinic" opens a heading; "Valley Clinic" and "St. Mary's clinic" name a place,
         # and so does "City Medical Center" after "at".
-        if not named or (len(named) == 1 and _clinical_head(named[0])):
+        weak = (
+            words[-1].group().islower() and words[-1].group() in _WEAK_FACILITY and all(is_safe(word) for word in named)
+        )
+        if not named or weak or (len(named) == 1 and _clinical_head(named[0])):
             whole = match.group().split()
             place = _AT_BEFORE.search(text, max(0, match.start() - 18), match.start()) and len(whole) > 1
             if not (place and all(word[0].isupper() for word in whole)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_])){0,60}")
@@ -32,7 +33,9 @@ class Word:
 
     @property
     def capital(self) -> bool:
-        return self.text[0].isupper()
+        """A capital first, or after an Arabic or Celtic particle: al-Rashid, d'Angelo."""
+        first, mark, rest = self.text.partition("-" if "-" in self.text else "'")
+        return self.text[0].isupper() or (bool(mark) and len(first) < 4 and rest[:1].isupper())
 
     @property
     def shouted(self) -> bool:
@@ -62,3 +65,9 @@ def split_words(text: str) -> list[Word]:
 def gap(text: str, first: Word, second: Word) -> str:
     """Return what stands between two words."""
     return text[first.end : second.start]
+
+
+def is_shouting(words: Sequence[Word]) -> bool:
+    """Most of the text is in capitals, so that capitals tell nothing."""
+    long = [word for word in words if len(word.text) > 3]
+    return len(long) > 2 and sum(word.shouted for word in long) > 0.6 * len(long)
