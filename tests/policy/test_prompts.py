@@ -68,3 +68,17 @@ def test_chosen_answers_come_from_the_training_split(tmp_path: Path) -> None:
         {"prompt": "c", "chosen": "w", "rejected": "y", "metadata": {}},
     ]
     assert load_chosen(_write(tmp_path / "c.jsonl", rows)) == [("a", "x"), ("c", "w")]
+
+
+@pytest.mark.parametrize(("corrections", "taken"), [(10, 10), (9, 12)])
+def test_corrections_are_preferred_where_there_are_enough(tmp_path: Path, corrections: int, taken: int) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": f"p{i}", "chosen": f"written {i}", "metadata": {"instrument": "correction"}}
+        for i in range(corrections)
+    ]
+    rows += [
+        {"prompt": f"q{i}", "chosen": "the better of two", "metadata": {"instrument": "comparison"}} for i in range(3)
+    ]
+    found = load_chosen(_write(tmp_path / "c.jsonl", rows))
+    assert len(found) == taken
+    assert all(chosen.startswith("written") for _, chosen in found) == (taken == corrections)

@@ -11,6 +11,8 @@ import numpy as np
 
 from preceptor.errors import InputError
 
+_ENOUGH_CORRECTIONS = 10
+
 
 def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
     """Distinct training prompts in a file of `{"prompt": ..., "split": "train"}` lines, at most `most` of them.
@@ -33,19 +35,22 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
 
 
 def load_chosen(path: Path) -> list[tuple[str, str]]:
-    """Distinct (prompt, chosen) pairs of the training split of a preferences file."""
+    """Distinct (prompt, chosen) pairs of the training split of a preferences file.
+
+    Where clinicians wrote at least ten corrections, only these are taken: an answer that merely was the better of two
+    may still be poor.
+    """
+    rows = [(number, row) for number, row in _rows(path) if _metadata(row).get("split", "train") == "train"]
+    corrections = [(number, row) for number, row in rows if _metadata(row).get("instrument") == "correction"]
+    taken = corrections if len(corrections) >= _ENOUGH_CORRECTIONS else rows
     return list(
-        dict.fromkeys(
-            (_text(row, "prompt", path, number), _text(row, "chosen", path, number))
-            for number, row in _rows(path)
-            if _split(row) == "train"
-        )
+        dict.fromkeys((_text(row, "prompt", path, number), _text(row, "chosen", path, number)) for number, row in taken)
     )
 
 
-def _split(row: dict[str, Any]) -> str:
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     metadata = row.get("metadata")
-    return str(metadata.get("split", "train")) if isinstance(metadata, dict) else "train"
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
