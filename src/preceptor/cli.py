@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
@@ -76,4 +77,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        print("preceptor: the disk is full. Free some space and run the same command again.", file=sys.stderr)
+        return 1
     return 0
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """Whether a file could not grow, or the database says so of its own (SQLSTATE 53100)."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == "53100"

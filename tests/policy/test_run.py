@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
-from preceptor.errors import ConfigError, InputError, ModelError, NotFoundError, RunCanceled
+from preceptor.errors import ConfigError, InputError, ModelError, NotFoundError, RunCanceled, StorageError
 from preceptor.policy.config import DEMO, PolicyConfig
 from preceptor.policy.run import run, train_with_ppo
 from preceptor.settings import Settings
@@ -67,6 +68,26 @@ def test_equal_runs_give_equal_files(tiny_llama: Path, tiny_reward: Path, tmp_pa
         train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / name), epochs=2, **FAST)
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("size", [3_000, 60_000], ids=["tokenizer or config", "weights"])
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_policy(
+    size: int, tiny_llama: Path, tiny_reward: Path, tmp_path: Path, small_disk: Callable[[int], Any]
+) -> None:
+    with small_disk(size), pytest.raises(StorageError, match=r"Writing .* failed: File too large\. Free some space"):
+        train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), checkpoint_every=99, **FAST)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["ppo.training"]
+    train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), checkpoint_every=99, **FAST)
+    assert (tmp_path / "ppo" / "model.safetensors").is_file()
+
+
+def test_a_checkpoint_that_does_not_fit_ends_training_with_one_sentence(
+    tiny_llama: Path, tiny_reward: Path, tmp_path: Path, small_disk: Callable[[int], Any]
+) -> None:
+    with small_disk(3_000), pytest.raises(StorageError, match=r"checkpoint-000001 failed: File too large"):
+        train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), epochs=2, checkpoint_every=1, **FAST)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_policy_given_as_reward_model_is_refused(tiny_llama: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.errors import NotFoundError, StorageError
-from preceptor.files.atomic import file_digest, sync_file, write_atomic
+from preceptor.files.atomic import disk_reason, file_digest, sync_file, write_atomic
 
 MANIFEST = "manifest.json"
 _FORBIDDEN_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt"}
@@ -70,10 +70,12 @@ class ArtifactStore:
             build = ArtifactBuild(kind, staging)
             yield build
             build.published = self._publish(build)
-        except OSError as error:
+        except Exception as error:
+            reason = disk_reason(error)
+            if reason is None:
+                raise
             raise StorageError(
-                f"Storing the {kind} artifact in {folder} failed: {error.strerror or error}. Free some space; "
-                "nothing was published."
+                f"Storing the {kind} artifact in {folder} failed: {reason}. Free some space; nothing was published."
             ) from error
         finally:
             if staging is not None and staging.exists():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preceptor.errors import StorageError
+from preceptor.errors import PreceptorError, StorageError
 
 
 def file_digest(path: Path) -> str:
@@ -26,6 +27,19 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def disk_reason(error: BaseException) -> str | None:
+    """Why the system refused to read or write, in its own words; None when the error is about something else.
+
+    The writers of safetensors files and of tokenizers raise types of their own, which name the system's error number.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, PreceptorError):
+        return None
+    named = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(named.group(1))) if named else None
 
 
 @contextmanager
@@ -52,10 +66,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         else:
             staging.rename(target)
         sync_file(target.parent)
-    except OSError as error:
+    except Exception as error:
+        reason = disk_reason(error)
+        if reason is None:
+            raise
         raise StorageError(
-            f"Writing {target} failed: {error.strerror or error}. Free some space or choose another place; "
-            "nothing was published."
+            f"Writing {target} failed: {reason}. Free some space or choose another place; nothing was published."
         ) from error
     finally:
         if staging is not None and staging.exists():

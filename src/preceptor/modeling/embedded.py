@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preceptor.errors import ModelError
+from preceptor.errors import ModelError, StorageError
+from preceptor.files.atomic import atomic_folder, disk_reason
 from preceptor.modeling.quiet import quiet_transformers
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -63,18 +62,10 @@ def _converted(package: Path, version: str, models_dir: Path) -> Path:
     target = models_dir / f"smollm2-135m-instruct-{version}"
     if target.is_dir():
         return target
-    models_dir.mkdir(parents=True, exist_ok=True)
     with _locked(models_dir / f".{target.name}.lock"):
-        if target.is_dir():  # another process converted it while this one waited
-            return target
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=models_dir))
-        try:
-            _convert(files[0], building)
-            building.chmod(0o755)
-            building.rename(target)  # published whole or not at all
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+        if not target.is_dir():  # else another process converted it while this one waited
+            with atomic_folder(target) as building:
+                _convert(files[0], building)
     return target
 
 
@@ -103,7 +94,13 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold an advisory lock on `path`, so that one process converts while the others wait."""
     import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(
+            f"Writing {path} failed: {disk_reason(error)}. Free some space or choose another PRECEPTOR_HOME."
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from preceptor.errors import ConflictError, StorageError
+from preceptor.errors import ConflictError
 from preceptor.files.atomic import atomic_folder
 from preceptor.policy.networks import Networks
 
@@ -61,10 +60,7 @@ def save_checkpoint(
         tensors[f"reference/{name}"] = value
     target = folder / f"checkpoint-{state.update:06d}"
     with atomic_folder(target) as building:
-        try:
-            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
-        except SafetensorError as error:
-            raise StorageError(f"Writing {target} failed: {error}. Free some space.") from error
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
         record = {"state": asdict(state), "steps": steps, "settings": settings}
         (building / _STATE).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
     for older in sorted(folder.glob("checkpoint-*")):
