@@ -14,9 +14,20 @@ import pytest
 import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
-from preceptor.errors import ConfigError, InputError, ModelError, NotFoundError, RunCanceled, StorageError
+from preceptor.db.engine import session_scope
+from preceptor.db.tables.lineage import Round, Run
+from preceptor.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    ModelError,
+    NotFoundError,
+    RunCanceled,
+    StorageError,
+)
 from preceptor.policy.config import DEMO, PolicyConfig
 from preceptor.policy.run import run, train_with_ppo
+from preceptor.policy.work import work_folder
 from preceptor.settings import Settings
 from preceptor.stage import StageContext
 
@@ -143,7 +154,7 @@ def test_the_demo_settings_are_a_valid_config() -> None:
 
 
 def _context(settings: Settings, engine: sa.Engine, store: ArtifactStore, **fields: Any) -> StageContext:
-    return StageContext(settings=settings, engine=engine, store=store, run_id="run-1", **fields)
+    return StageContext(settings=settings, engine=engine, store=store, **{"run_id": "run-1", **fields})
 
 
 def _published_reward(store: ArtifactStore, folder: Path, tmp_path: Path) -> str:
@@ -176,7 +187,7 @@ def test_the_stage_publishes_a_policy_with_its_parent_and_leaves_no_checkpoint(
     assert set(store.open(again.artifact_id).parents) == {reward, result.artifact_id}
 
 
-def test_a_canceled_stage_publishes_nothing_and_goes_on_under_the_same_run_id(
+def test_a_canceled_stage_publishes_nothing_and_the_same_command_goes_on(
     settings: Settings, engine: sa.Engine, store: ArtifactStore, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
 ) -> None:
     reward = _published_reward(store, tiny_reward, tmp_path)
@@ -188,10 +199,53 @@ def test_a_canceled_stage_publishes_nothing_and_goes_on_under_the_same_run_id(
     with pytest.raises(RunCanceled, match="after 2 of 3"):
         run(config, context)
     assert not list(store.root.glob("policy/*"))
-    resumed = run(config, _context(settings, engine, store, progress=lambda d, _, __: done.append(d)))
+    other = PolicyConfig(reward_model=reward, base_model=str(tiny_llama), epochs=1, seed=7, **FAST)
+    run(other, _context(settings, engine, store, run_id="run-2"))
+    assert len(list((settings.home / "work").glob("*"))) == 1
+    again = config.model_copy(update={"max_minutes": 9.0})
+    resumed = run(again, _context(settings, engine, store, run_id="run-3", progress=lambda d, _, __: done.append(d)))
     assert done == [1, 2, 3]
-    whole = run(config, StageContext(settings=settings, engine=engine, store=store, run_id="run-2"))
+    assert not list((settings.home / "work").glob("*"))
+    whole = run(again, _context(settings, engine, store, run_id="run-4"))
     assert whole.artifact_id == resumed.artifact_id  # the same bits, so the same content address
+
+
+def test_a_run_of_a_round_goes_on_under_its_own_run_id_alone(
+    settings: Settings, engine: sa.Engine, store: ArtifactStore, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    reward = _published_reward(store, tiny_reward, tmp_path)
+    config = PolicyConfig(reward_model=reward, base_model=str(tiny_llama), epochs=2, **FAST)
+    with session_scope(engine) as session:
+        session.add(Round(round_id="round-1", trigger_key="k", state="running", config={}))
+        session.flush()
+        session.add(Run(run_id="run-1", round_id="round-1", stage="policy", config={}))
+    done: list[int] = []
+    context = _context(
+        settings, engine, store, progress=lambda d, _, __: done.append(d), is_canceled=lambda: len(done) == 1
+    )
+    with pytest.raises(RunCanceled):
+        run(config, context)
+    assert [path.name for path in (settings.home / "work").iterdir()] == ["policy-run-1"]
+    by_hand: list[int] = []
+    run(config, _context(settings, engine, store, run_id=None, progress=lambda d, _, __: by_hand.append(d)))
+    assert by_hand == [1, 2]
+    run(config, _context(settings, engine, store, progress=lambda d, _, __: done.append(d)))
+    assert done == [1, 2]
+    assert not list((settings.home / "work").iterdir())
+
+
+def test_the_same_training_twice_at_once_is_refused(
+    settings: Settings, engine: sa.Engine, store: ArtifactStore, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    config = PolicyConfig(reward_model=_published_reward(store, tiny_reward, tmp_path), base_model=str(tiny_llama))
+    context = _context(settings, engine, store)
+    reward = store.path(config.reward_model)
+    with (
+        work_folder(config, context, base=tiny_llama, reward=reward),
+        pytest.raises(ConflictError, match="this very training"),
+    ):
+        run(config, context)
+    assert not list((settings.home / "work").iterdir())
 
 
 def test_a_warm_start_takes_the_datasets_chosen_answers_and_reports_apart(

@@ -61,7 +61,7 @@ def build_policy(
     def encode(text: str) -> Prompt:
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
 
-    settings = config.model_dump(mode="json") | {"base": _digest(base), "reward": _digest(reward_model)}
+    settings = training_settings(config, base, reward_model)
     networks = make_networks(
         model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
     )
@@ -158,6 +158,11 @@ def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
         "response_length_first": mean("val/response_length", rows[:ends]),
         "response_length_last": mean("val/response_length", rows[-ends:]),
     }
+
+
+def training_settings(config: PolicyConfig, base: Path, reward_model: Path) -> dict[str, Any]:
+    """What a checkpoint was made under: the config and the weights of the base and the reward model, by digest."""
+    return config.model_dump(mode="json") | {"base": _digest(base), "reward": _digest(reward_model)}
 
 
 def _digest(folder: Path) -> str:

@@ -20,7 +20,7 @@ from preceptor.errors import ConflictError
 from preceptor.files.atomic import atomic_folder
 from preceptor.policy.networks import Networks
 
-_FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
+FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 
 
@@ -82,7 +82,7 @@ def load_checkpoint(
     changed = sorted(
         name
         for name in settings.keys() | record["settings"].keys()
-        if name not in _FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
+        if name not in FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
     )
     if changed:
         raise ConflictError(

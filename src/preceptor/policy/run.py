@@ -10,27 +10,32 @@ from pydantic import ValidationError
 from preceptor.artifacts.store import Artifact
 from preceptor.errors import ConfigError, InputError, NotFoundError
 from preceptor.files.atomic import atomic_folder
+from preceptor.modeling.resolve import resolve_model
 from preceptor.policy.build import CARD_FILE, build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.ppo import Progress
+from preceptor.policy.work import work_folder
 from preceptor.stage import StageContext, StageResult
 
 
 def run(config: PolicyConfig, context: StageContext) -> StageResult:
     """Improve the base model and publish the policy, with the reward model as its parent.
 
-    An interrupted run with the same run id goes on where its last checkpoint stands.
+    An interrupted run goes on where its last checkpoint stands: that of a round when it is tried again, any other one
+    when a run of the same settings and models starts.
     """
     reward = context.store.locate(config.reward_model)
     base = config.base_model or context.settings.policy_model
     base_artifact, reward_artifact = _artifact(base, context), _artifact(config.reward_model, context)
-    with context.store.building("policy") as build:
+    start = str(base_artifact.path) if base_artifact else base
+    folder = resolve_model(start, models_dir=context.settings.models_dir)
+    with work_folder(config, context, base=folder, reward=reward) as work, context.store.building("policy") as build:
         metrics = build_policy(
-            str(base_artifact.path) if base_artifact else base,
+            start,
             reward,
             build.path,
             config,
-            work_dir=context.settings.home / "work" / f"policy-{context.run_id or 'alone'}",
+            work_dir=work,
             preferences=_preferences(reward_artifact, context),
             models_dir=context.settings.models_dir,
             progress=context.progress,

@@ -1,0 +1,87 @@
+"""A config, its models and its run go in; the folder that keeps the checkpoints, and whether it is free, come out.
+
+A run of a round keeps its folder by its run id. Any other run, such as `preceptor policy`, keeps it by what it
+trains: the same command goes on with what an interrupted one left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from preceptor.db.engine import session_scope
+from preceptor.db.tables.lineage import Run
+from preceptor.errors import ConflictError, StorageError
+from preceptor.files.atomic import disk_reason, file_digest
+from preceptor.policy.build import training_settings
+from preceptor.policy.checkpoint import FREE_TO_CHANGE
+from preceptor.policy.config import PolicyConfig
+from preceptor.stage import StageContext
+
+_LOCK = "in-use"
+
+
+@contextmanager
+def work_folder(config: PolicyConfig, context: StageContext, *, base: Path, reward: Path) -> Iterator[Path]:
+    """The folder of this training below `<home>/work`; it is left behind only with a checkpoint in it.
+
+    Raises:
+        ConflictError: the same training is under way in another process.
+    """
+    work = context.settings.home / "work"
+    if _in_round(context):
+        yield work / f"policy-{context.run_id}"
+        return
+    folder = work / f"policy-{training_key(config, base, reward)}"
+    with _held(folder):
+        try:
+            yield folder
+        finally:
+            if not any(folder.glob("checkpoint-*")):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def training_key(config: PolicyConfig, base: Path, reward: Path) -> str:
+    """What tells one training from another: 16 hex digits over settings, weights and the files of prompts."""
+    settings = training_settings(config, base, reward)
+    files = [config.prompts_file or reward / "prompts.jsonl", config.warm_start_file]
+    content = {
+        "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
+        "files": [file_digest(path) if path is not None and path.is_file() else None for path in files],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _in_round(context: StageContext) -> bool:
+    if context.run_id is None:
+        return False
+    with session_scope(context.engine) as session:
+        return session.scalar(sa.select(Run.round_id).where(Run.run_id == context.run_id)) is not None
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"Writing {folder} failed: {disk_reason(error)}. Free some space.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ConflictError(
+            f"Another process runs this very training in {folder}. Wait for it, or change the seed."
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(handle)
