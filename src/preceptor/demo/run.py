@@ -28,6 +28,7 @@ from preceptor.demo.report import write_report
 from preceptor.demo.state import DemoState
 from preceptor.demo.training import run_round
 from preceptor.demo.verdict import judge_pairs
+from preceptor.files.atomic import write_atomic
 from preceptor.monitor.config import MonitorConfig
 from preceptor.runs import run_stage_now
 from preceptor.settings import Settings
@@ -141,12 +142,9 @@ def _collect(demo: Demo, progress: Progress) -> dict[str, Any]:
 def _round(demo: Demo, progress: Progress) -> dict[str, Any]:
     key_file = demo.state.folder / "round.key"
     if not key_file.exists():
-        key_file.write_text(f"demo:{secrets.token_hex(4)}")
-    try:
-        result = run_round(demo.engine, demo.settings, demo.config, key=key_file.read_text(), progress=progress)
-    except Exception:
-        key_file.unlink()  # the next start queues a new round; an interrupted one goes on
-        raise
+        write_atomic(key_file, f"demo:{secrets.token_hex(4)}")
+    # the key outlives an interruption and a failure: the next start goes on with the same round
+    result = run_round(demo.engine, demo.settings, demo.config, key=key_file.read_text(), progress=progress)
     released = result["stages"]["release"]
     return {"said": f"round {result['round_id']}: {released['summary']}", **result}
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from preceptor.db.engine import session_scope
 from preceptor.demo.config import AGENT, DemoConfig
 from preceptor.errors import PreceptorError
-from preceptor.jobs.control import RoundView, RunView, follow_round
+from preceptor.jobs.control import RoundView, RunView, follow_round, retry_round, round_detail
 from preceptor.jobs.triggers import enqueue_round
 from preceptor.pipeline import RoundConfig
 from preceptor.policy.config import DEMO
@@ -42,7 +42,7 @@ def round_config(config: DemoConfig) -> RoundConfig:
 def run_round(
     engine: sa.Engine, settings: Settings, config: DemoConfig, *, key: str, progress: Progress
 ) -> dict[str, Any]:
-    """Queue the round (once for each key) and follow it to its end.
+    """Queue the round (once for each key) and follow it to its end; one that failed before is tried again.
 
     Returns:
         `round_id`, `state` (succeeded or refused) and by stage `summary, artifact_id, metrics, seconds`.
@@ -51,7 +51,9 @@ def run_round(
         RoundFailed: a stage failed, or the round was canceled.
     """
     with session_scope(engine) as session:
-        round_id, _ = enqueue_round(session, round_config(config), settings=settings, trigger_key=key)
+        round_id, is_new = enqueue_round(session, round_config(config), settings=settings, trigger_key=key)
+    if not is_new and round_detail(engine, round_id).state in ("failed", "canceled"):
+        retry_round(engine, round_id)  # the stages that succeeded are kept
     for view in follow_round(engine, round_id):
         _report(view, progress)
     if view.state not in ("succeeded", "refused"):
