@@ -43,8 +43,8 @@ def build_reward_model(
     fitted = [pair for pair in data.of("train", "validation") if pair.weight > 0]
     if not fitted:
         raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
-    base = resolve_model(config.base_model, models_dir=models_dir)
-    require_not_policy(base, config.base_model)
+    base = resolve_model(config.base_name, models_dir=models_dir)
+    require_not_policy(base, config.base_name)
     mode = choose_mode(base, config.mode, accelerator=torch.cuda.is_available())
     if mode == "frozen":
         measured = build_frozen(
@@ -122,7 +122,7 @@ def _report(data: PairSet, config: RewardConfig, mode: str, measured: Measured) 
     }
     return {
         "mode": mode,
-        "base_model": config.base_model,
+        "base_model": config.base_name,
         "seed": config.seed,
         "data": facts,
         **report,

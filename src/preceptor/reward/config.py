@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Mode = Literal["auto", "full", "frozen"]
+SEED_BASE_MODEL = "bert-base-uncased"
 
 
 class RewardConfig(BaseModel):
@@ -15,7 +16,7 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(description="Dataset artifact id, its folder, or a JSONL file of pairs.")
-    base_model: str = Field("bert-base-uncased", description="Base model: hub name or folder.")
+    base_model: str | None = Field(None, description="Base model: hub name or folder; default: the configured one.")
     mode: Mode = Field(
         "auto",
         description="frozen: a head on a frozen encoder; full: every weight; auto: frozen for a sentence encoder "
@@ -31,3 +32,8 @@ class RewardConfig(BaseModel):
     length_feature: bool = Field(False, description="Let the head see the response's length (frozen mode).")
     margin_scale: float = Field(1.0, ge=0, description="Weight of the margins that the dataset gives to pairs.")
     seed: int = Field(42, ge=0, description="Seed of the order of pairs, of splits and of bootstraps.")
+
+    @property
+    def base_name(self) -> str:
+        """The base model; outside an installation, whose settings name one, that of the seed document."""
+        return self.base_model or SEED_BASE_MODEL

@@ -81,7 +81,7 @@ def build_frozen(
     write_card(
         RewardCard(
             mode="frozen",
-            base=config.base_model,
+            base=config.base_name,
             max_length=config.max_length,
             normalization=Normalization(mean=0.0, std=std),
             temperature=temperature,
@@ -151,7 +151,7 @@ def _save_probe(
     held = encode_pairs(tokenizer, test, max_length=length)
     with torch.no_grad():
         scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16).double().numpy()
-    save_classifier(model, tokenizer, out, name=config.base_model)
+    save_classifier(model, tokenizer, out, name=config.base_name)
     cut = {"prompts": encoded.cut_prompts + held.cut_prompts, "responses": encoded.cut_responses + held.cut_responses}
     return scores[: len(test)] - scores[len(test) :], cut
 

@@ -79,11 +79,11 @@ def build_full(
     mean, std = float(reference.mean()), float(reference.std()) or 1.0
     fitted_on = "held" if held else "train"
     temperature = bradley_terry.temperature((scores[fitted_on][0] - scores[fitted_on][1]) / std)
-    save_classifier(model, tokenizer, out, name=config.base_model)
+    save_classifier(model, tokenizer, out, name=config.base_name)
     constants = Normalization(mean=mean, std=std)
     write_card(
         RewardCard(
-            mode="full", base=config.base_model, max_length=length, normalization=constants, temperature=temperature
+            mode="full", base=config.base_name, max_length=length, normalization=constants, temperature=temperature
         ),
         out,
     )

@@ -12,13 +12,14 @@ from preceptor.errors import ConfigError, InputError, NotFoundError
 from preceptor.files.atomic import atomic_folder
 from preceptor.modeling.reward_model import CARD_FILE, Scorer, load_scorer
 from preceptor.reward.build import build_reward_model, headline
-from preceptor.reward.config import RewardConfig
+from preceptor.reward.config import SEED_BASE_MODEL, RewardConfig
 from preceptor.reward.parts import Progress
 from preceptor.stage import StageContext, StageResult
 
 
 def run(config: RewardConfig, context: StageContext) -> StageResult:
     """Train a reward model and publish it, with the dataset as its parent where that is an artifact."""
+    config = config.model_copy(update={"base_model": config.base_model or context.settings.reward_model})
     path = context.store.locate(config.dataset)
     home = context.settings.home
     with context.store.building("reward_model") as build:
@@ -33,13 +34,13 @@ def run(config: RewardConfig, context: StageContext) -> StageResult:
             is_canceled=context.is_canceled,
         )
         metrics = headline(report)
-        build.metadata.update(metrics, base_model=config.base_model, seed=config.seed)
+        build.metadata.update(metrics, base_model=config.base_name, seed=config.seed)
         build.parents.extend(_parents(config.dataset, context))
     return StageResult(summary=summary(report), artifact_id=build.artifact.id, metrics=dict(metrics))
 
 
 def train_reward_model(
-    base_model: str = "bert-base-uncased",
+    base_model: str = SEED_BASE_MODEL,
     dataset_path: str = "rlhf/data/preferences.jsonl",
     output_dir: str = "rlhf/models/reward_model",
     *,
