@@ -287,3 +287,21 @@ def test_the_seed_column_processed_is_set_once_a_row_is_in_a_dataset(curate: Run
     assert dict(sql("SELECT feedback_id, processed FROM rlhf_feedback")) == {"fb_1": True, "fb_2": False}
     sql("UPDATE rlhf_feedback SET withdrawn_at = now() WHERE feedback_id = 'fb_1'")
     assert curate().metrics["stale_datasets"] == 1
+
+
+def test_a_dataset_is_stale_once_a_clinician_allows_quality_only(curate: Run, add_feedback: Add, sql: Sql) -> None:
+    clinician = sql("INSERT INTO users (role) VALUES ('clinician') RETURNING id")[0][0]
+    add_feedback("fb_1", clinician_id=clinician)
+    sql("INSERT INTO artifacts (artifact_id, kind) VALUES ('dataset-1', 'dataset')")
+    sql(
+        "INSERT INTO dataset_members (artifact_id, kind, source_id, source_revision, split)"
+        " VALUES ('dataset-1', 'feedback', 'fb_1', 1, 'train')"
+    )
+    stale = []
+    for scope, granted in (("internal_training", True), ("quality_only", True), ("internal_training", True)):
+        sql(
+            "INSERT INTO consents (clinician_id, scope, policy_version, granted) VALUES (:c, :s, '1', :g)",
+            c=clinician, s=scope, g=granted,
+        )  # fmt: skip
+        stale.append(curate().metrics["stale_datasets"])
+    assert stale == [0, 1, 0]

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
-from preceptor.db.tables.curated import CuratedRecord
-from preceptor.db.tables.lineage import Run
+from preceptor.db.tables.curated import CuratedRecord, DatasetMember
+from preceptor.db.tables.lineage import ArtifactParent, ArtifactRow, Run
 from preceptor.db.tables.ops import Alert
 from preceptor.db.tables.rollout import Alias, Experiment, Exposure, Release
 from preceptor.monitor import metrics, prometheus
@@ -259,6 +259,36 @@ def test_the_stage_names_every_thing_that_is_wrong(engine: sa.Engine, context: S
     expected |= {"reward_accuracy", "policy_win_rate", "stuck_run.run2"}
     assert keys == {f"monitor.{key}" for key in expected}
     assert result.metrics["alerts"] == len(expected)
+
+
+def test_models_that_descend_from_withdrawn_data_are_named(engine: sa.Engine, context: StageContext) -> None:
+    kinds = {"dataset-1": "dataset", "dataset-2": "dataset", "reward_model-1": "reward_model", "policy-1": "policy"}
+    kinds |= {"policy-2": "policy", "reward_model-3": "reward_model", "report-1": "report"}
+    made_from = [("reward_model-1", "dataset-1"), ("policy-1", "reward_model-1"), ("policy-2", "policy-1")]
+    made_from += [("report-1", "policy-1"), ("reward_model-3", "dataset-2")]
+    with session_scope(engine) as session:
+        add_users(session, 1)
+        rate(session, "one", 1, 4)
+        rate(session, "two", 1, 4)
+        session.add_all(ArtifactRow(artifact_id=name, kind=kind) for name, kind in kinds.items())
+        session.flush()
+        session.add_all(ArtifactParent(artifact_id=child, parent_id=parent) for child, parent in made_from)
+        for number in (0, 1):
+            member = {"kind": "feedback", "source_id": f"fb_{number}", "source_revision": 1, "split": "train"}
+            session.add(DatasetMember(artifact_id=f"dataset-{number + 1}", **member))
+    assert alerts_of(engine, context, "monitor.stale_models") == []
+    with session_scope(engine) as session:
+        session.execute(sa.text("UPDATE rlhf_feedback SET withdrawn_at = now() WHERE feedback_id = 'fb_0'"))
+    assert alerts_of(engine, context, "monitor.stale_models") == [
+        "Judgements in dataset-1 were taken back; policy-1, policy-2, reward_model-1 descend from them. "
+        "Train again without them and promote the result."
+    ]
+
+
+def alerts_of(engine: sa.Engine, context: StageContext, key: str) -> list[str]:
+    run(MonitorConfig(), context)
+    with session_scope(engine) as session:
+        return list(session.scalars(sa.select(Alert.message).where(Alert.key == key)))
 
 
 def test_the_snapshot_file_is_json_without_a_word_of_text(engine: sa.Engine, context: StageContext) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from preceptor.db.tables.curated import DatasetMember, judgements
 from preceptor.db.tables.ops import Consent
 
 TRAINING_SCOPE = "internal_training"
@@ -47,21 +46,3 @@ def reason_against(
     if not consent.granted:
         return "consent withdrawn"
     return None if consent.scope == TRAINING_SCOPE else "consent does not cover training"
-
-
-def stale_datasets(session: Session) -> list[str]:
-    """Return the datasets that hold a judgement which may no longer be learned from, in the order of their ids."""
-    newest = sa.select(sa.func.max(Consent.id)).group_by(Consent.clinician_id)
-    latest = sa.select(Consent.clinician_id, Consent.granted).where(Consent.id.in_(newest)).subquery()
-    statement = (
-        sa.select(DatasetMember.artifact_id)
-        .join(
-            judgements,
-            sa.and_(judgements.c.kind == DatasetMember.kind, judgements.c.source_id == DatasetMember.source_id),
-        )
-        .outerjoin(latest, latest.c.clinician_id == judgements.c.clinician_id)
-        .where(sa.or_(judgements.c.withdrawn_at.is_not(None), latest.c.granted.is_(False)))
-        .distinct()
-        .order_by(DatasetMember.artifact_id)
-    )
-    return list(session.scalars(statement))

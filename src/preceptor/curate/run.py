@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from preceptor.artifacts.staleness import stale_datasets
 from preceptor.curate.config import CurateConfig
-from preceptor.curate.consent import latest_consents, stale_datasets
+from preceptor.curate.consent import latest_consents
 from preceptor.curate.deidentify import Cleaner
 from preceptor.curate.records import differs, refusal, values_of
 from preceptor.curate.report import counts, quality_metrics, summarize

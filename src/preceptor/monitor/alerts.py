@@ -17,6 +17,7 @@ from preceptor.monitor.snapshot import Snapshot
 
 # Alerts with another prefix belong to another writer and are never resolved here.
 PREFIX = "monitor."
+_NAMED = 6  # artifacts named in one alert; the snapshot has all of them
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,14 @@ def _models(snapshot: Snapshot) -> list[Finding]:
     if policy is not None and policy.win_rate.high < 0.5:
         words = f"The newest policy loses to its baseline: win rate {policy.win_rate.estimate:.2f}."
         found.append(Finding("policy_win_rate", "warning", words))
+    if snapshot.stale.datasets:
+        models = _listed(snapshot.stale.models) if snapshot.stale.models else "no model"
+        verb = "descend" if len(snapshot.stale.models) > 1 else "descends"
+        words = (
+            f"Judgements in {_listed(snapshot.stale.datasets)} were taken back; {models} {verb} from them. "
+            "Train again without them and promote the result."
+        )
+        found.append(Finding("stale_models", "warning", words))
     return found
 
 
@@ -126,3 +135,8 @@ def _operation(snapshot: Snapshot) -> list[Finding]:
         words = f"Experiment {experiment.experiment_id} is {stands}. {experiment.reason}".strip()
         found.append(Finding(f"experiment.{experiment.experiment_id}", severity, words))
     return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from preceptor.artifacts.staleness import Stale, stale_artifacts
 from preceptor.db.tables.curated import judgements
 from preceptor.db.tables.lineage import Run
 from preceptor.db.tables.ops import User
@@ -43,6 +44,7 @@ class Snapshot:
     severe_flags: int
     stuck_runs: list[str]
     experiments: list[ExperimentState]
+    stale: Stale
 
 
 def take_snapshot(session: Session, config: MonitorConfig, *, now: datetime) -> Snapshot:
@@ -69,6 +71,7 @@ def take_snapshot(session: Session, config: MonitorConfig, *, now: datetime) -> 
         severe_flags=int(severe or 0),
         stuck_runs=_stuck_runs(session, now - timedelta(seconds=config.heartbeat_seconds)),
         experiments=_experiments(session, config.agent_name),
+        stale=stale_artifacts(session),
     )
 
 
