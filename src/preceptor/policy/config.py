@@ -100,4 +100,5 @@ DEMO: dict[str, Any] = {
     "lam": 1.0,
     "missing_eos_penalty": 0.3,
     "max_minutes": 5.0,
+    "checkpoint_every": 5,
 }

@@ -6,6 +6,7 @@ Its gain is measured and reported apart from PPO's, and KL is then measured from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,55 +57,67 @@ def warm_start(
     held = [examples[int(i)] for i in order[: max(1, len(examples) // 10)]]
     kept = [examples[int(i)] for i in order[max(1, len(examples) // 10) :]]
     prompts = list({prompt.text: prompt for prompt, _ in held + kept}.values())[:_MEASURED_PROMPTS]
+    single = config.model_copy(update={"answers_per_prompt": 1})
 
     def mean_score() -> float:
-        answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=config, seed=config.seed)
+        answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=single, seed=config.seed)
         return float(answers.scores.mean())
 
-    metrics = {"warm_start/score_before": mean_score(), "warm_start/loss_before": _loss(networks, held, config)}
+    kept_inputs, held_inputs = _inputs(networks, kept, config), _inputs(networks, held, config)
+    metrics = {"warm_start/score_before": mean_score(), "warm_start/loss_before": _loss(networks, held_inputs, config)}
     parameters = [parameter for _, parameter in networks.policy_parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.warm_start_learning_rate, weight_decay=0.0, fused=True)
-    steps = -(-len(kept) // config.batch_size) * config.warm_start_epochs
+    steps = -(-len(kept) // config.mini_batch_size) * config.warm_start_epochs
     done = 0
     for epoch in range(config.warm_start_epochs):
-        shuffled = np.random.default_rng([config.seed, epoch, 1]).permutation(len(kept))
-        for start in range(0, len(kept), config.batch_size):
+        shuffled = torch.from_numpy(np.random.default_rng([config.seed, epoch, 1]).permutation(len(kept)))
+        for rows in torch.split(shuffled, config.mini_batch_size):
             if is_canceled():
                 raise RunCanceled("The supervised warm start was canceled; it begins anew next time.")
-            batch = [kept[int(i)] for i in shuffled[start : start + config.batch_size]]
-            _step(networks, optimizer, batch, config)
+            optimizer.zero_grad(set_to_none=True)
+            (-_logprobs(networks, kept_inputs, rows, config).mean()).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            optimizer.step()
             done += 1
             progress(done, steps, {"warm_start/epoch": epoch + 1})
     networks.refresh_reference()
     return metrics | {
-        "warm_start/loss_after": _loss(networks, held, config),
+        "warm_start/loss_after": _loss(networks, held_inputs, config),
         "warm_start/score_after": mean_score(),
         "warm_start/examples": float(len(kept)),
     }
 
 
-def _step(
-    networks: Networks, optimizer: torch.optim.Optimizer, batch: list[tuple[Prompt, list[int]]], config: PolicyConfig
-) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    tokens = sum(len(ids) for _, ids in batch)
-    for start in range(0, len(batch), config.mini_batch_size):
-        loss = -_logprobs(networks, batch[start : start + config.mini_batch_size], config).sum() / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_([p for _, p in networks.policy_parameters()], config.max_grad_norm)
-    optimizer.step()
+@dataclass(frozen=True)
+class _Inputs:
+    """Answers to imitate behind their prompts, with the features that no training step changes."""
+
+    sequences: Sequences
+    features: Tensor
 
 
 @torch.no_grad()
-def _loss(networks: Networks, batch: list[tuple[Prompt, list[int]]], config: PolicyConfig) -> float:
-    parts = [
-        _logprobs(networks, batch[start : start + config.mini_batch_size], config)
-        for start in range(0, len(batch), config.mini_batch_size)
-    ]
-    return -float(torch.cat(parts).mean())
+def _inputs(networks: Networks, examples: list[tuple[Prompt, list[int]]], config: PolicyConfig) -> _Inputs:
+    sequences = pack([prompt.ids for prompt, _ in examples], [[ids] for _, ids in examples])
+    parts = torch.split(torch.arange(len(examples)), config.mini_batch_size)
+    features: Tensor | None = None
+    for rows in parts:
+        part = sequences.select(rows)
+        computed = networks.features(part)
+        if features is None:
+            features = computed.new_zeros(*sequences.ids.shape, *computed.shape[2:])
+        features[rows, : computed.shape[1]] = computed
+    assert features is not None
+    return _Inputs(sequences, features)
 
 
-def _logprobs(networks: Networks, batch: list[tuple[Prompt, list[int]]], config: PolicyConfig) -> Tensor:
-    sequences: Sequences = pack([prompt.ids for prompt, _ in batch], [[ids] for _, ids in batch])
-    hidden, head = networks.policy(networks.features(sequences), sequences)
+@torch.no_grad()
+def _loss(networks: Networks, inputs: _Inputs, config: PolicyConfig) -> float:
+    parts = torch.split(torch.arange(len(inputs.sequences.ids)), config.mini_batch_size)
+    return -float(torch.cat([_logprobs(networks, inputs, rows, config) for rows in parts]).mean())
+
+
+def _logprobs(networks: Networks, inputs: _Inputs, rows: Tensor, config: PolicyConfig) -> Tensor:
+    sequences = inputs.sequences.select(rows)
+    hidden, head = networks.policy(inputs.features[rows, : sequences.ids.shape[1]], sequences)
     return token_logprobs(hidden, head, sequences.tokens(), precision=config.precision)
