@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,16 @@ def test_the_same_value_has_the_same_placeholder_in_prompt_and_answers(scrubber:
     assert record["prompt"].text == "[NAME_1], MRN [MRN_1], has gout. What first?"
     assert record["chosen"].text == "For [NAME_1] (MRN [MRN_1]) start naproxen."
     assert record["rejected"].text == "Ask [NAME_2]; [NAME_1] may take colchicine."
+
+
+def test_no_planted_identifier_of_the_demo_survives(scrubber: Scrubber) -> None:
+    lines = (resources.files("preceptor.demo") / "data" / "prompts.jsonl").read_text().splitlines()
+    cases = [json.loads(line) for line in lines]
+    outcomes = scrubber.scrub_records([{"prompt": case["prompt"]} for case in cases])
+    for case, outcome in zip(cases, outcomes, strict=True):
+        assert isinstance(outcome, dict)
+        left = [item["kind"] for item in case["identifiers"] if item["value"] in outcome["prompt"].text]
+        assert not left, case["id"]
 
 
 def test_nothing_links_two_records(scrubber: Scrubber) -> None:

@@ -16,7 +16,7 @@ senator governor mayor president judge pastor coach principal sheriff detective
 _VERY_COMMON = 1000
 _REACH = 4
 _LINKS = frozenset({"and", "s", "von", "de", "sign", "heart"})
-_ADJECTIVE = re.compile(r"(?:[aeiou]l|ic|ous|ar|ive|ary|plus|onset|type)$")
+_ADJECTIVE = re.compile(r"(?:[aeiou]l|ic|ous|ar|ive|ary|plus|onset|type|ed)$")
 _DISEASE = re.compile(
     r"(?:osis|itis|pathy|trophy|plasia|[aeo]mia|[^o]oma|philia|dactyly|penia|cytosis|sclerosis|paresis|plegia)$"
 )

@@ -44,7 +44,7 @@ lenke pfirrmann modic hess fisher spetzler martin brackmann house koos simpson n
 crawford aldrete apfel lee goldman detsky gupta broome starr mcisaac silverman downes dubowitz manning kramer bhutani denver
 vanderbilt conners young edinburgh yale montgomery asberg columbia liebowitz maudsley folstein montreal addenbrooke hachinski zarit
 lawton katz tinetti unterberger semont brandt daroff schwabach durkan kennedy apley faber koebner darier janeway corrigan musset
-duroziez carvallo ewart pratt moses roos elixhauser lown richmond wilms rokitansky askin batten bietti
+duroziez carvallo ewart pratt moses roos elixhauser lown richmond wilms john rokitansky askin batten bietti
 """)
 """People, places and words that name diseases, signs and scores; kept where they stand as one."""
 
@@ -52,7 +52,7 @@ STRICT_NOUNS = word_set("""
 syndrome syndromes disease diseases sign signs reflex reflexes criteria criterion classification palsy phenomenon triad tetrad
 pentad maneuver manoeuvre disorder lymphoma sarcoma tumor tumour anemia anaemia contracture deformity ulcer esophagus oesophagus
 dystrophy ataxia chorea thyroiditis arteritis node nodes bodies anomaly malformation gangrene hernia nevus cyst gland ganglion
-aphasia encephalopathy nomogram phase tremor cells granuloma mutation psychosis dementia hyperplasia abscess neuropathy
+aphasia encephalopathy nomogram phase tremor cells granuloma mutation wort psychosis dementia hyperplasia abscess neuropathy
 vasculitis purpura nephropathy cardiomyopathy agenesis tetralogy anastomosis parkinsonism dysplasia thrombocytopenia
 """)
 LOOSE_NOUNS = word_set("""

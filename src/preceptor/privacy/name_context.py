@@ -52,6 +52,7 @@ weighs smokes drinks has had was is and
 _WEAK_VERBS = word_set("""
 has had was is and takes took presents presented needs came went
 """)
+_CARERS = word_set("parent parents guardian carer caregiver care family friend partner spouse")
 LOOKALIKES = word_set("""
 an in my man see so soon long many else art bee can do good may will mark grant miles love hope faith joy
 """)
@@ -67,6 +68,8 @@ def introduced(text: str, words: Sequence[Word], index: int, *, spoken: bool = F
     between = gap(text, before, words[index])
     if "\n" in between or between.strip(" :,.'\"(#") or ". " in between:
         return False
+    if before.lower == "of" and index > 1 and words[index - 2].lower in KIN | _CARERS:
+        return True
     return before.lower in _RELATIONS or before.lower in _INTRODUCERS or (spoken and before.lower in _SPEAKER)
 
 

@@ -98,6 +98,17 @@ def _listed(text: str, words: Sequence[Word], index: int, shouting: bool) -> _Sp
             not next_safe and following.bare in surnames() and not shouting and not is_protected(text, words, index + 1)
         ):
             return index + 1, "given-and-surname", 0.8
+        elif introduced(text, words, index) and between == " " and word.lower not in LOOKALIKES and not shouting:
+            return max(index + 1, _extend(text, words, index, strong=True)), "given-and-surname", 0.7
+        elif (
+            family
+            and between == " "
+            and not (shouting or word.shouted or following.shouted)
+            and _alone(words, index)
+            and not is_protected(text, words, index + 1)
+        ):
+            # "Jasper Winterbourne": two ordinary words that are also names, capitalized among words that are not.
+            return _extend(text, words, index, strong=False), "given-and-surname", 0.6
     if between == ", " and not safe and not is_general(word.text):
         if word.bare in surnames() and following.lower in given_names():
             return _extend(text, words, index + 1, strong=False), "surname-first", 0.85
@@ -110,10 +121,22 @@ def _listed(text: str, words: Sequence[Word], index: int, shouting: bool) -> _Sp
     return None
 
 
+def _alone(words: Sequence[Word], index: int) -> bool:
+    """The two words stand inside a sentence, and no third capital beside them makes a heading of it."""
+    first, second = words[index], words[index + 1]
+    if first.opens or is_general(first.text) or is_general(second.text) or first.lower in LOOKALIKES:
+        return False
+    third = words[index + 2] if index + 2 < len(words) else None
+    heading = words[index - 1].capital and not words[index - 1].opens
+    return not heading and not (third is not None and third.capital and not third.opens)
+
+
 def _lower_case(text: str, words: Sequence[Word], index: int) -> _Span | None:
     """`john okafor`, `eric g. samoylova`, `hi its keisha`: names typed without capitals."""
     word, following = pair(text, words, index)
-    if word.capital or word.joined or len(word.text) < 3 or is_eponym(word.text):
+    if word.capital or word.joined or len(word.text) < 3:
+        return None
+    if is_eponym(word.text) and word.bare not in given_names():
         return None
     if is_safe(word.text) or word.bare in LOOKALIKES:
         # "my dad earl is", "nurse joy okonjo": a word that is also a name, after one that says whose.
