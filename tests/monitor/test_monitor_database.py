@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.curated import CuratedRecord, DatasetMember
-from preceptor.db.tables.lineage import ArtifactParent, ArtifactRow, Run
+from preceptor.db.tables.lineage import ArtifactParent, ArtifactRow, Round, Run
 from preceptor.db.tables.ops import Alert
 from preceptor.db.tables.rollout import Alias, Experiment, Exposure, Release
 from preceptor.monitor import metrics, prometheus
@@ -218,6 +218,21 @@ def test_the_newest_finished_run_speaks_for_the_models(engine: sa.Engine) -> Non
     assert policy is not None
     assert (reward.accuracy.estimate, reward.accuracy.n, reward.length_only) == (0.8, 120, 0.55)
     assert (policy.win_rate.low, policy.win_rate.high, policy.kl) == (0.54, 0.7, 4.5)
+
+
+def test_the_policy_of_one_agent_is_that_of_its_own_rounds(engine: sa.Engine) -> None:
+    with session_scope(engine) as session:
+        for name, agent in (("own", AGENT), ("other", "other_agent"), ("all", None)):
+            session.add(Round(round_id=name, trigger_key=name, agent_name=agent, state="succeeded", config={}))
+        session.flush()
+        for rate_won, round_id in ((0.6, "own"), (0.7, "other"), (0.8, None)):
+            add_run(session, "evaluate", {"win_rate": rate_won}, round_id=round_id)
+        agents = (AGENT, "other_agent", "third_agent", None)
+        found = [policy_improvement(session, agent_name=agent) for agent in agents]
+        assert [one and one.win_rate.estimate for one in found] == [0.6, 0.7, None, 0.8]
+        add_run(session, "evaluate", {"win_rate": 0.9}, round_id="all")
+        found = [policy_improvement(session, agent_name=agent) for agent in agents]
+        assert [one and one.win_rate.estimate for one in found] == [0.9] * 4
 
 
 def test_the_stage_raises_an_alert_once_and_resolves_it_when_it_passes(

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from preceptor.db.tables.lineage import Run
+from preceptor.db.tables.lineage import Round, Run
 from preceptor.monitor.measures import PolicyImprovement, RewardAccuracy
 from preceptor.stats.intervals import Interval
 
@@ -23,7 +23,10 @@ def reward_accuracy(session: Session) -> RewardAccuracy | None:
 
 
 def policy_improvement(session: Session, *, agent_name: str | None = None) -> PolicyImprovement | None:
-    """What the newest finished evaluate run measured; None before there is one."""
+    """What the newest finished evaluate run measured; None before there is one.
+
+    For one agent, the runs of its rounds count, and of rounds for all agents; a run by hand belongs to no agent.
+    """
     run = _newest_run(session, "evaluate", agent_name)
     if run is None or (rate := _interval(run.metrics, "win_rate", "n_prompts")) is None:
         return None
@@ -33,8 +36,8 @@ def policy_improvement(session: Session, *, agent_name: str | None = None) -> Po
 def _newest_run(session: Session, stage: str, agent_name: str | None) -> Run | None:
     statement = sa.select(Run).where(Run.stage == stage, Run.state == "succeeded")
     if agent_name is not None:
-        named = Run.config["agent_name"].as_string()
-        statement = statement.where(sa.or_(named == agent_name, named.is_(None)))
+        own = sa.or_(Round.agent_name == agent_name, Round.agent_name.is_(None))
+        statement = statement.join(Round, Round.round_id == Run.round_id).where(own)
     return session.scalar(statement.order_by(Run.ended_at.desc().nulls_last(), Run.id.desc()).limit(1))
 
 
