@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,18 @@ def test_the_stage_imports_a_file_and_counts_what_may_train(
     assert done.summary == "Imported in.jsonl: 2 created."
     counted = run(CollectConfig(), context).metrics
     assert (counted["judgements"], counted["eligible"], counted["judgements_stars"]) == (2, 2, 2)
+    bare = {name: FEEDBACK[name] for name in FEEDBACK if name not in ("rating", "feedback_type")}
+    path.write_bytes(lines(bare | {"feedback_id": "fb_3", "comments": "Too long."}))
+    run(CollectConfig(file=path), context)
+    counted = run(CollectConfig(), context).metrics
+    assert (counted["judgements"], counted["eligible"], counted["judgements_comment"]) == (3, 2, 1)
+    with session_scope(engine) as session:
+        session.execute(sa.text("UPDATE users SET is_simulated = true"))
+    assert run(CollectConfig(), context).metrics["eligible"] == 0
+    of_the_demo = replace(context, settings=settings.model_copy(update={"retrain_on_simulated": True}))
+    assert run(CollectConfig(), of_the_demo).metrics["eligible"] == 2
+    with session_scope(engine) as session:
+        session.execute(sa.text("UPDATE users SET is_simulated = false"))
     with session_scope(engine) as session:
         from preceptor.collect.consent import withdraw_consent
 

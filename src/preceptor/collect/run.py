@@ -31,7 +31,7 @@ def run(config: CollectConfig, context: StageContext) -> StageResult:
         would = "A dry run of" if config.dry_run else "Imported"
         return StageResult(f"{would} {config.file.name}: {told}.", metrics={"kind": report.kind, **counts})
     with session_scope(context.engine) as session:
-        metrics = tally(session)
+        metrics = tally(session, simulated=context.settings.retrain_on_simulated)
     summary = f"{metrics['judgements']} judgements have come in; {metrics['eligible']} may train a model."
     return StageResult(summary, metrics=metrics)
 
@@ -51,10 +51,11 @@ def import_into(config: CollectConfig, context: StageContext, *, path: Path) -> 
     return report
 
 
-def tally(session: Session) -> dict[str, int]:
+def tally(session: Session, *, simulated: bool = False) -> dict[str, int]:
     """How many live judgements there are, of which instrument, and how many are eligible for training.
 
-    Eligible: not withdrawn, not rejected in review, not `cannot_judge`, and consented to. A judgement given through a
+    Eligible, by the rule that starts a round: not withdrawn, not rejected in review, not `cannot_judge`, not a bare
+    comment, of a simulated clinician only where `simulated` says so, and consented to. A judgement given through a
     door needs its clinician's latest consent event to grant `internal_training`; rows by plain SQL and imports count
     unless their clinician has withdrawn consent.
     """
@@ -71,7 +72,8 @@ def tally(session: Session) -> dict[str, int]:
         sa.and_(brought, latest.c.granted.is_(None)),
     )
     told = sa.func.coalesce(columns.outcome, "") != "cannot_judge"
-    eligible = sa.and_(columns.review_status != "rejected", told, consented)
+    teaches = sa.and_(columns.instrument != "comment", sa.or_(sa.literal(simulated), sa.not_(columns.is_simulated)))
+    eligible = sa.and_(columns.review_status != "rejected", told, teaches, consented)
     rows = session.execute(
         sa.select(columns.instrument, sa.func.count(), sa.func.count().filter(eligible))
         .select_from(judgements.outerjoin(latest, latest.c.clinician_id == columns.clinician_id))
