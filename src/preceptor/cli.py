@@ -17,7 +17,7 @@ STAGE_COMMANDS = {
     "policy": ("stages:policy", "improve the policy with PPO"),
     "evaluate": ("stages:evaluate", "judge a candidate against the baseline"),
     "release": ("release:main", "gate, promote, rollback, list, history, sync"),
-    "experiment": ("experiment:main", "compare two releases online: start, analyze, list"),
+    "experiment": ("experiment:main", "compare two releases online: start, analyze, end, list"),
     "monitor": ("stages:monitor", "measure what is live and raise alerts"),
 }
 TOOL_COMMANDS = {
