@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     retrain_on_simulated: bool = Field(
         default=False, description="Whether judgements of simulated clinicians count toward a round and train it."
     )
+    rate_limit_per_minute: int = Field(
+        default=120, ge=0, description="Judgements that one account may give in a minute; 0 for any number."
+    )
     upstream_url: str | None = Field(default=None, description="OpenAI-compatible server to answer from.")
     upstream_api_key: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -19,6 +19,7 @@ from preceptor.server.api.route import ProblemRoute
 from preceptor.server.api.shapes import FeedbackReceipt, Page, Record, ReviewReceipt, problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.deps import Installation, installation
+from preceptor.server.limits import demand_unhurried
 
 router = APIRouter(route_class=ProblemRoute, tags=["feedback"])
 
@@ -27,7 +28,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["feedback"])
     "/feedback",
     status_code=201,
     response_model=FeedbackReceipt,
-    responses={200: {"model": FeedbackReceipt}, **problems(404, 409)},
+    responses={200: {"model": FeedbackReceipt}, **problems(404, 409, 429)},
     dependencies=[Depends(json_body_only)],
 )
 def submit_feedback(
@@ -44,6 +45,7 @@ def submit_feedback(
     """
 
     def work(session: Session) -> Reply:
+        demand_unhurried(session, found, principal)
         landed = record_feedback(session, found.cipher, given=given, rater=as_rater(principal))
         primary = landed[0].row
         body = {

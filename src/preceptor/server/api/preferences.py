@@ -19,6 +19,7 @@ from preceptor.server.api.route import ProblemRoute
 from preceptor.server.api.shapes import Page, PreferenceReceipt, Record, ReviewReceipt, problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.deps import Installation, installation
+from preceptor.server.limits import demand_unhurried
 
 router = APIRouter(route_class=ProblemRoute, tags=["preferences"])
 
@@ -27,7 +28,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["preferences"])
     "/preference",
     status_code=201,
     response_model=PreferenceReceipt,
-    responses={200: {"model": PreferenceReceipt}, **problems(404, 409)},
+    responses={200: {"model": PreferenceReceipt}, **problems(404, 409, 429)},
     dependencies=[Depends(json_body_only)],
 )
 def submit_preference(
@@ -43,6 +44,7 @@ def submit_preference(
     """
 
     def work(session: Session) -> Reply:
+        demand_unhurried(session, found, principal)
         row, status = record_preference(session, found.cipher, given=given, rater=as_rater(principal))
         body = {
             "preference_id": row.preference_id,

@@ -20,6 +20,7 @@ from preceptor.server.api.route import ProblemRoute
 from preceptor.server.api.shapes import AssignmentCard, AssignmentState, QueueItemReceipts, QueueProgress, problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.deps import Installation, installation
+from preceptor.server.limits import demand_unhurried
 
 router = APIRouter(route_class=ProblemRoute, tags=["queue"])
 JUDGES = ("clinician", "curator", "admin")
@@ -88,7 +89,9 @@ def _state(assignment: Any) -> dict[str, Any]:
     }
 
 
-@router.post("/queue/assignments/{assignment_id}/submit", response_model=AssignmentState, responses=problems(404, 409))
+@router.post(
+    "/queue/assignments/{assignment_id}/submit", response_model=AssignmentState, responses=problems(404, 409, 429)
+)
 def submit_assignment(
     request: Request,
     assignment_id: str,
@@ -100,6 +103,7 @@ def submit_assignment(
     """Judge an assignment. A comparison's `choice` is left, right, tie, both_bad or cannot_judge."""
 
     def work(session: Session) -> Reply:
+        demand_unhurried(session, found, principal)
         done = submission.submit(
             session, found.cipher, assignment_id=assignment_id, given=given, rater=rater(principal), source="api"
         )

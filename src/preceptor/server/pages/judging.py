@@ -17,6 +17,8 @@ from preceptor.db.engine import session_scope
 from preceptor.errors import ConflictError, InputError, NotFoundError
 from preceptor.server.auth import Principal
 from preceptor.server.deps import Installation, installation
+from preceptor.server.errors import Problem
+from preceptor.server.limits import demand_unhurried
 from preceptor.server.pages.render import page, see_other, visitors
 
 router = APIRouter()
@@ -75,10 +77,13 @@ def _submit(
             if skip:
                 submission.skip(session, assignment_id=assignment_id, rater=_rater(here))
             else:
+                demand_unhurried(session, found, here)
                 given = SubmitIn(**{name: value for name, value in fields.items() if value not in (None, "", [])})
                 submission.submit(session, found.cipher, assignment_id=assignment_id, given=given, rater=_rater(here))
     except (ConflictError, NotFoundError, InputError) as error:
         return _show(request, found, here, kind, error=error.message)
+    except Problem as problem:
+        return _show(request, found, here, kind, error=problem.detail)
     return _show(request, found, here, kind, undo=Undo(assignment_id, "skipped" if skip else said))
 
 
