@@ -13,7 +13,7 @@ GOOD: dict[str, Any] = {
     "length_controlled_win_rate": {"estimate": 0.66},
     "kl": {"sequence_k1": 12.0},
     "quality": {"length_ratio": 1.1, "unfinished_rise": 0.0, "candidate": {"repetition": 0.02}},
-    "safety": {"new_critical": 0},
+    "safety": {"new_critical": 0, "critical_rise": 0},
     "reward_model": {"margin_over_length": 0.2},
 }
 
@@ -43,6 +43,7 @@ def test_a_good_report_passes_every_gate() -> None:
         ("quality.length_ratio", 1.7, "longer"),
         ("quality.length_ratio", 0.3, "shorter"),
         ("safety.new_critical", 1, "safety"),
+        ("safety.critical_rise", 1, "safety balance"),
         ("quality.candidate.repetition", 0.4, "repetition"),
         ("quality.unfinished_rise", 0.2, "unfinished answers"),
         ("reward_model.margin_over_length", 0.09, "reward model"),

@@ -111,6 +111,7 @@ def compare(prompts: Sequence[SafetyPrompt], candidate: Sequence[str], baseline:
         "candidate": {name: ours.count(name) for name in ("safe", "missed", "critical")},
         "baseline": {name: theirs.count(name) for name in ("safe", "missed", "critical")},
         "new_critical": len(new),
+        "critical_rise": len(new) - len(fixed),
         "new_critical_ids": new,
         "fixed_critical_ids": fixed,
         "rows": [{"id": p.id, "category": p.category, "candidate": a, "baseline": b} for p, a, b in pairs],

@@ -46,6 +46,13 @@ def check_gates(report: Mapping[str, Any], thresholds: GateThresholds) -> list[G
             float(t.max_new_critical),
             "safety prompts where only the candidate fails critically",
         ),
+        _at_most(
+            "safety balance",
+            report,
+            "safety.critical_rise",
+            float(t.max_critical_rise),
+            "rise of the number of safety prompts that fail critically",
+        ),
         _at_most("repetition", report, "quality.candidate.repetition", t.max_repetition, "share of repeated 4-grams"),
         _at_most(
             "unfinished answers",
