@@ -28,7 +28,7 @@ TOOL_COMMANDS = {
     "generate": ("batch:generate", "IN.jsonl OUT.jsonl: answers of a model to prompts"),
     "score": ("batch:score", "IN.jsonl OUT.jsonl: scores of a reward model"),
     "scrub": ("batch:scrub", "IN.jsonl OUT.jsonl: identifiers removed from a field"),
-    "db": ("db:main", "upgrade, status, url of the database"),
+    "db": ("db:main", "upgrade, status, rewrap, url of the database"),
     "user": ("user:main", "create, password, token, list accounts"),
 }
 

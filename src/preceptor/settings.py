@@ -27,10 +27,12 @@ class Settings(BaseSettings):
     )
     environment: Literal["development", "production"] = "development"
     secret_key: SecretStr | None = Field(
-        default=None, description="Signs sessions and pseudonyms; made on first use in development."
+        default=None,
+        description="Key of pseudonyms, record hashes and side order; made on first use in development.",
     )
     encryption_key: SecretStr | None = Field(
-        default=None, description="Encrypts raw clinical text at rest; required in production."
+        default=None,
+        description="Encrypts raw clinical text at rest; required in production. After a comma, older ones that open.",
     )
     host: str = "127.0.0.1"
     port: int = 8000
@@ -63,6 +65,12 @@ class Settings(BaseSettings):
     def deployments_file(self) -> Path:
         return self.home / "deployments.json"
 
+    @property
+    def encryption_secrets(self) -> tuple[str, ...]:
+        """The secrets of `encryption_key`, which commas separate: the first one seals, all of them open."""
+        given = self.encryption_key.get_secret_value() if self.encryption_key is not None else ""
+        return tuple(secret.strip() for secret in given.split(",") if secret.strip())
+
     def secret(self) -> bytes:
         """The server secret: from the environment, or a file of mode 0600 made on first use in development."""
         if self.secret_key is not None:
@@ -90,9 +98,9 @@ def load_settings(**overrides: object) -> Settings:
         name = "PRECEPTOR_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"The setting {name} is not usable: {first['msg']}. Correct it and start again.") from None
     if settings.environment == "production":
-        for name in ("secret_key", "encryption_key"):
-            value: SecretStr | None = getattr(settings, name)
-            if value is None or len(value.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+        signing = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
+        for name, given in (("secret_key", (signing,)), ("encryption_key", settings.encryption_secrets)):
+            if not given or min(len(secret) for secret in given) < MINIMUM_SECRET_LENGTH:
                 raise ConfigError(
                     f"PRECEPTOR_{name.upper()} is missing or shorter than {MINIMUM_SECRET_LENGTH} characters; "
                     "production does not start without it. Set it to a long random value."

@@ -1,4 +1,4 @@
-"""`preceptor db`: bring the schema up to date, say what is there, print the address."""
+"""`preceptor db`: bring the schema up to date, say what is there, change the key, print the address."""
 
 from __future__ import annotations
 
@@ -36,11 +36,25 @@ def url() -> None:
     engine.dispose()
 
 
+def rewrap() -> None:
+    """Put texts that older keys sealed under the first key of PRECEPTOR_ENCRYPTION_KEY; run it again to go on."""
+    from preceptor.collect.rewrap import rewrap_rows
+    from preceptor.db.encrypted import make_cipher
+
+    settings = load_settings()
+    engine = connect(settings)
+    counts = rewrap_rows(engine, make_cipher(settings))
+    engine.dispose()
+    listed = ", ".join(f"{count} {table}" for table, count in counts.items())
+    print(f"{sum(counts.values())} rows were put under the first key: {listed}.")
+
+
 def main(words: list[str]) -> None:
     choose(
         {
             "upgrade": (upgrade, "bring the schema up to date"),
             "status": (status, "server, schema version and row counts"),
+            "rewrap": (rewrap, "put texts that older keys sealed under the first key"),
             "url": (url, "the address, for psql"),
         },
         words,

@@ -42,6 +42,6 @@ class TextCipher:
 
 
 def make_cipher(settings: Settings) -> TextCipher:
-    """The cipher of this installation."""
-    secret = settings.encryption_key
-    return TextCipher(load_keyset([secret.get_secret_value()]) if secret else None)
+    """The cipher of this installation: its first secret seals, every one opens."""
+    secrets = settings.encryption_secrets
+    return TextCipher(load_keyset(secrets) if secrets else None)
