@@ -18,7 +18,7 @@ class DemoConfig(BaseModel):
     max_new_tokens: int = Field(56, ge=8, description="Longest answer, in tokens.")
     temperature: float = Field(0.7, gt=0, description="Temperature of every answer, in training as in use.")
     ppo_minutes: float = Field(5.0, gt=0, description="Most minutes of PPO.")
-    warm_start_epochs: int = Field(0, ge=0, description="Supervised passes over corrections before PPO.")
+    warm_start_epochs: int = Field(4, ge=0, description="Supervised passes over corrections before PPO.")
     questions_per_clinician: int = Field(3, ge=1, description="Questions that each clinician asks in the A/B test.")
     duels_per_clinician: int = Field(6, ge=1, description="Blinded comparisons that each clinician makes.")
     seed: int = Field(7, ge=0, description="Seed of answers, panel and training.")

@@ -136,7 +136,7 @@ def intervals(title: str, rows: Sequence[Interval], *, reference: float | None =
     """Horizontal points with whiskers, one row each, against a dashed reference value."""
     if not rows:
         return empty(title, width=width)
-    label_width, value_width, row_height = 168, 132, 30
+    label_width, value_width, row_height = 188, 130, 30
     marks = [v for row in rows for v in (row.low, row.high)] + ([] if reference is None else [reference])
     low, high = min(marks), max(marks)
     pad = (high - low) * 0.06 or 0.1

@@ -87,8 +87,8 @@ class PolicyConfig(BaseModel):
 # What moved SmolLM2-135M fastest on two CPU cores
 DEMO: dict[str, Any] = {
     "mode": "hydra",
-    "train_layers": 4,
-    "learning_rate": 2e-4,
+    "train_layers": 6,
+    "learning_rate": 1e-4,
     "batch_size": 64,
     "mini_batch_size": 16,
     "ppo_epochs": 2,
@@ -96,9 +96,11 @@ DEMO: dict[str, Any] = {
     "epochs": 100,
     "max_new_tokens": 56,
     "temperature": 0.7,
-    "init_kl_coef": 0.02,
+    "init_kl_coef": 0.05,
     "lam": 1.0,
     "missing_eos_penalty": 0.3,
     "max_minutes": 5.0,
     "checkpoint_every": 5,
+    "warm_start_epochs": 4,
+    "warm_start_learning_rate": 3e-4,
 }
