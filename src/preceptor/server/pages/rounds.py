@@ -118,7 +118,8 @@ def _plot(run: RunView) -> str | None:
     point, low, high = (run.metrics.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
     if point is None or low is None or high is None:
         return None
-    return svg.intervals(label, [svg.Interval(label, float(point), float(low), float(high))], reference=0.5)
+    rows = [svg.Interval(label, float(point), float(low), float(high))]
+    return svg.intervals(label, rows, reference=0.5, width=svg.WIDE)
 
 
 def _value(value: Any) -> str:
