@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from preceptor.errors import ModelError
+from preceptor.errors import ModelError, StorageError
 from preceptor.modeling import embedded, resolve
 from preceptor.modeling.resolve import model_kind, require_not_policy, require_policy, resolve_model
 
@@ -159,7 +159,7 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(embedded, "_convert", fail)
     models = tmp_path / "models"
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StorageError, match=r"failed: disk full\. Free some space"):
         embedded._converted(tmp_path / "package", "1", models)
     assert [path.name for path in models.iterdir()] == [".smollm2-135m-instruct-1.lock"]
     shutil.rmtree(models)
