@@ -1,8 +1,8 @@
 """Real preference data go in, a table of held-out accuracy of the frozen reward model beside its baselines comes out.
 
-Run from the repository: `python benchmarks/reward_accuracy.py --data FOLDER`, where FOLDER holds `medquad/`, `mts-dialog/` and
-`hh-rlhf/`. Every pair is held out once: five folds over prompts, and each fold's model is trained on the other four with
-the settings that a user gets. Intervals (95 %) resample prompts. `--full` also fine-tunes on the first fold.
+Run from the repository: `python benchmarks/reward_accuracy.py --data FOLDER`, where FOLDER holds `medquad/`,
+`mts-dialog/` and `hh-rlhf/`. Every pair is held out once: five folds over prompts, and each fold's model is trained on
+the other four with the settings that a user gets. Intervals (95 %) resample prompts. `--full` also fine-tunes on the first fold.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def main() -> None:
     if arguments.full:
         print("\n| data | full, before any step | full, fine-tuned | held-out pairs | seconds |\n|---|---|---|---|---|")
         for name, load in DATASETS.items():
-            after, before, pairs, seconds = fine_tuned(load(arguments.data), seed=arguments.seed, epochs=arguments.epochs)
+            pairs_of_set = load(arguments.data)
+            after, before, pairs, seconds = fine_tuned(pairs_of_set, seed=arguments.seed, epochs=arguments.epochs)
             print(f"| {name} | {before:.3f} | {after:.3f} | {pairs} | {seconds:.0f} |", flush=True)
 
 

@@ -52,7 +52,7 @@ def test_every_seed_column_keeps_its_name_and_type(engine: sa.Engine, table: str
         "WHERE table_schema = 'public' AND table_name = :table"
     )
     with engine.connect() as connection:
-        found = dict(connection.execute(statement, {"table": table}).tuples().all())
+        found = dict(connection.execute(statement, {"table": table}).all())
     assert {name: found.get(name) for name in SEED_COLUMNS[table]} == SEED_COLUMNS[table]
 
 
