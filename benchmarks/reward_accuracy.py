@@ -2,7 +2,8 @@
 
 Run from the repository: `python benchmarks/reward_accuracy.py --data FOLDER`, where FOLDER holds `medquad/`,
 `mts-dialog/` and `hh-rlhf/`. Every pair is held out once: five folds over prompts, and each fold's model is trained on
-the other four with the settings that a user gets. Intervals (95 %) resample prompts. `--full` also fine-tunes on the first fold.
+the other four with the settings that a user gets. Intervals (95 %) resample prompts.
+`--full` also fine-tunes on the first fold.
 """
 
 from __future__ import annotations

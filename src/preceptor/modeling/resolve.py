@@ -84,13 +84,9 @@ def require_policy(folder: Path, name: str) -> None:
     """Raise ModelError unless the folder holds a causal language model."""
     kind = model_kind(folder)
     if kind == "reward":
-        raise ModelError(
-            f"{name} is a reward model; a policy is wanted here, such as gpt2 or a policy folder."
-        )
+        raise ModelError(f"{name} is a reward model; a policy is wanted here, such as gpt2 or a policy folder.")
     if kind == "encoder":
-        raise ModelError(
-            f"{name} is an encoder that cannot write answers; a policy such as gpt2 is wanted here."
-        )
+        raise ModelError(f"{name} is an encoder that cannot write answers; a policy such as gpt2 is wanted here.")
 
 
 def require_not_policy(folder: Path, name: str) -> None:
