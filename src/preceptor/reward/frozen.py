@@ -16,7 +16,7 @@ from preceptor.modeling.features import FORM, RELATION, feature_blocks
 from preceptor.modeling.frozen_head import Array, FrozenHead
 from preceptor.reward import bradley_terry
 
-_L2 = (1.0, 0.3, 0.1, 0.03, 0.01)
+_L2 = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _FOLDS = 5
 _FEW_RATERS = 5  # below this a bootstrap of raters leaves out too much; prompts are drawn instead
 _LIKENESS_SIZE = 3.0  # measured on four data sets: benchmarks/reward_accuracy.py

@@ -1,0 +1,66 @@
+"""The linear Bradley-Terry fit against known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from preceptor.reward import bradley_terry as bt
+
+
+def test_one_feature_gives_the_log_odds() -> None:
+    # 30 of 40 comparisons won: without shrinkage the weight is log(30 / 10)
+    differences = np.array([[1.0]] * 30 + [[-1.0]] * 10)
+    assert bt.fit(differences, l2=1e-9)[0] == pytest.approx(np.log(3.0), abs=1e-3)
+
+
+def test_a_weight_counts_as_that_many_rows() -> None:
+    rows = np.array([[1.0, 0.5], [-0.5, 1.0], [0.3, -1.0]])
+    repeated = bt.fit(rows[[0, 0, 0, 1, 2]], l2=0.1)
+    assert np.allclose(bt.fit(rows, l2=0.1, weights=np.array([3.0, 1.0, 1.0])), repeated, atol=1e-4)
+
+
+def test_a_margin_asks_for_a_larger_difference() -> None:
+    rows = np.array([[1.0], [1.0], [-1.0]])
+    plain, asked = (bt.fit(rows, l2=0.1, targets=np.array([m, m, 0.0]))[0] for m in (0.0, 1.0))
+    assert asked > plain + 0.1
+
+
+def test_stronger_shrinkage_gives_smaller_weights() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 5)) + 0.3
+    assert np.linalg.norm(bt.fit(rows, l2=1.0)) < np.linalg.norm(bt.fit(rows, l2=0.01))
+
+
+def test_the_choice_of_shrinkage_prefers_what_predicts() -> None:
+    draw = np.random.default_rng(1)
+    noise = draw.normal(size=(60, 40))
+    folds = bt.grouped_folds(list(range(60)), folds=5, seed=0)
+    one, zero = np.ones(60), np.zeros(60)
+    l2, _ = bt.choose_l2(noise, folds, choices=(10.0, 0.001), weights=one, targets=zero)
+    assert l2 == 10.0  # noise predicts nothing: shrink
+    signal = np.abs(noise)
+    l2, margins = bt.choose_l2(signal, folds, choices=(10.0, 0.001), weights=one, targets=zero)
+    assert l2 == 0.001
+    assert (margins > 0).mean() > 0.95
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = [i // 3 for i in range(30)]
+    folds = bt.grouped_folds(groups, folds=5, seed=0)
+    assert all(len(set(folds[3 * g : 3 * g + 3])) == 1 for g in range(10))
+    assert np.bincount(folds).tolist() == [6] * 5
+
+
+def test_bootstraps_draw_whole_groups() -> None:
+    counts = bt.bootstrap_counts(["a", "a", "b", "c"], draws=50, seed=0)
+    assert counts.shape == (50, 4)
+    assert (counts[:, 0] == counts[:, 1]).all()
+    assert (counts[:, [0, 2, 3]].sum(1) == 3).all()
+    assert bt.bootstrap_counts(["a"], draws=0, seed=0).shape == (0, 1)
+
+
+def test_temperature_recovers_overconfidence() -> None:
+    draw = np.random.default_rng(0)
+    true = draw.normal(scale=2.0, size=4000)
+    signs = np.where(draw.random(4000) < 1 / (1 + np.exp(-true)), 1.0, -1.0)
+    assert bt.temperature(3.0 * signs * true) == pytest.approx(3.0, rel=0.1)

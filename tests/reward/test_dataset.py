@@ -1,0 +1,92 @@
+"""What a dataset may look like, and what is said when it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preceptor.errors import DataError, InputError
+from preceptor.reward.dataset import read_pairs, split_by_prompt
+
+
+def row(prompt: str = "p", chosen: str = "good", rejected: str = "bad", **metadata: Any) -> dict[str, Any]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "metadata": metadata}
+
+
+def test_a_given_split_is_respected(write_rows: Any) -> None:
+    rows = [row("a", split="train"), row("b", split="validation"), row("c", split="test")]
+    data = read_pairs(write_rows(rows))
+    assert [(pair.prompt, pair.split) for pair in data.pairs] == [("a", "train"), ("b", "validation"), ("c", "test")]
+
+
+def test_without_splits_all_pairs_of_a_prompt_stay_together_and_order_does_not_matter(write_rows: Any) -> None:
+    rows = [row(f"p{i % 20}", chosen=f"good {i}") for i in range(60)]
+    first = {(p.prompt, p.chosen): p.split for p in read_pairs(write_rows(rows)).pairs}
+    second = {(p.prompt, p.chosen): p.split for p in read_pairs(write_rows(rows[::-1])).pairs}
+    assert first == second
+    assert all(len({s for (q, _), s in first.items() if q == f"p{i}"}) == 1 for i in range(20))
+    assert set(first.values()) == {"train", "validation", "test"}
+
+
+def test_another_seed_splits_otherwise() -> None:
+    prompts = [f"p{i}" for i in range(40)]
+    assert split_by_prompt(prompts, seed=1) != split_by_prompt(prompts, seed=2)
+
+
+def test_a_training_row_whose_prompt_is_held_out_is_left_out(write_rows: Any) -> None:
+    rows = [row("a", split="train"), row("b", split="train"), row("b", chosen="other", split="test")]
+    data = read_pairs(write_rows(rows))
+    assert [pair.prompt for pair in data.of("train")] == ["a"]
+    assert data.leaked == 1
+
+
+def test_rows_with_one_text_twice_are_left_out_and_counted(write_rows: Any) -> None:
+    data = read_pairs(write_rows([row("a"), row("b"), row("c", chosen="same", rejected="same")]))
+    assert (len(data.pairs), data.identical) == (2, 1)
+
+
+def test_a_dataset_folder_brings_its_prompts(tmp_path: Path, write_rows: Any) -> None:
+    write_rows([row("a", split="train"), row("b", split="test")])
+    write_rows([{"prompt": "a", "split": "train"}, {"prompt": "unjudged", "split": "train"}], "prompts.jsonl")
+    assert read_pairs(tmp_path).prompts == (("a", "train"), ("b", "test"), ("unjudged", "train"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "empty"),
+        (json.dumps(row()) + "\n" + json.dumps(row())[:25], "line 2"),
+        (json.dumps({"prompt": "secret words", "rejected": "r"}) + "\n", "line 1: the field 'chosen' is missing"),
+        (json.dumps(row(split="dev")) + "\n", "metadata.split"),
+        (json.dumps(row(weight=-1)) + "\n", "metadata.weight"),
+        (json.dumps({**row(), "metadata": "x"}) + "\n", "metadata"),
+    ],
+)
+def test_an_unusable_file_is_named_with_its_line_and_without_its_text(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        read_pairs(path)
+    assert said in error.value.message
+    assert "pairs.jsonl" in error.value.message
+    assert "secret words" not in error.value.message
+
+
+def test_one_prompt_is_too_little(write_rows: Any) -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        read_pairs(write_rows([row("a"), row("a", chosen="better")]))
+
+
+def test_only_identical_answers_are_nothing_to_learn_from(write_rows: Any) -> None:
+    with pytest.raises(DataError, match="same text"):
+        read_pairs(write_rows([row(str(i), chosen="x", rejected="x") for i in range(3)]))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.jsonl"):
+        read_pairs(tmp_path / "no.jsonl")
+    with pytest.raises(InputError, match=r"preferences\.jsonl"):
+        read_pairs(tmp_path)

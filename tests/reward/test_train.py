@@ -1,0 +1,122 @@
+"""The loop of the full mode on a tiny classifier: it learns, resumes to the same weights, and stops when asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from preceptor.errors import RunCanceled
+from preceptor.reward.batches import epoch_batches
+from preceptor.reward.build import build_reward_model
+from preceptor.reward.config import RewardConfig
+from preceptor.reward.train import preference_loss
+
+
+def planted(write_rows: Any) -> Path:
+    """40 pairs in which the word 'doctor' wins."""
+    rows = [
+        {
+            "prompt": f"question {i}",
+            "chosen": "see a doctor " + "and rest " * (i % 3),
+            "rejected": "never mind it " + "and rest " * (i % 3),
+            "metadata": {"split": "test" if i % 4 == 0 else "validation" if i % 4 == 1 else "train"},
+        }
+        for i in range(40)
+    ]
+    path: Path = write_rows(rows)
+    return path
+
+
+def train(data: Path, base: Path, out: Path, **more: Any) -> dict[str, Any]:
+    out.mkdir()
+    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "mode": "full", "base_model": str(base)}
+    config = RewardConfig(dataset=str(data), **{**settings, **more.pop("settings", {})})
+    return build_reward_model(data, out, config, **more)
+
+
+def test_the_loss_is_the_negative_log_likelihood_with_margin_and_weight() -> None:
+    chosen, rejected = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0])
+    loss = preference_loss(chosen, rejected, margins=torch.tensor([0.5, 0.0]), weights=torch.tensor([3.0, 1.0]))
+    expected = (3 * torch.log1p(torch.exp(torch.tensor(-0.5))) + torch.log(torch.tensor(2.0))) / 4
+    assert loss.item() == pytest.approx(expected.item())
+
+
+def test_an_epoch_meets_every_pair_once_and_orders_differ() -> None:
+    first, second = (epoch_batches(10, batch_size=4, seed=1, epoch=e) for e in (0, 1))
+    assert sorted(i for batch in first for i in batch) == list(range(10))
+    assert [len(batch) for batch in first] == [4, 4, 2]
+    assert first != second
+    assert first == epoch_batches(10, batch_size=4, seed=1, epoch=0)
+
+
+def test_a_planted_word_is_learned_and_the_folder_loads_with_plain_transformers(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    out = tmp_path / "model"
+    report = train(planted(write_rows), tiny_bert, out)
+    assert report["accuracy"]["estimate"] == 1.0
+    assert report["mode"] == "full"
+    assert len(report["epochs"]) == 3
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_labels == 1
+    assert {file.suffix for file in out.iterdir()} <= {".json", ".jsonl", ".safetensors", ".txt"}
+    assert str(tiny_bert) not in (out / "config.json").read_text() + (out / "tokenizer_config.json").read_text()
+
+
+def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr("preceptor.reward.build.has_fast_bfloat16", lambda: False)
+    data = planted(write_rows)
+    train(data, tiny_bert, tmp_path / "whole", work_dir=tmp_path / "work-a")
+    steps: list[int] = []
+
+    def stop_in_the_third_epoch(done: int, total: int, metrics: dict[str, Any]) -> None:
+        steps.append(done)
+
+    with pytest.raises(RunCanceled):
+        train(
+            data,
+            tiny_bert,
+            tmp_path / "torn",
+            work_dir=tmp_path / "work-b",
+            progress=stop_in_the_third_epoch,
+            is_canceled=lambda: len(steps) >= 12,
+        )
+    resumed: list[int] = []
+    train(
+        data,
+        tiny_bert,
+        tmp_path / "resumed",
+        work_dir=tmp_path / "work-b",
+        progress=lambda done, *_: resumed.append(done),
+    )
+    assert resumed == [11, 12, 13, 14, 15]
+    whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert list((tmp_path / "work-b").iterdir()) == []
+
+
+def test_no_epochs_leave_the_fitted_output_layer(tmp_path: Path, tiny_bert: Path, write_rows: Any) -> None:
+    report = train(planted(write_rows), tiny_bert, tmp_path / "model", settings={"epochs": 0})
+    assert report["accuracy"]["estimate"] > 0.8
+    assert report["best_epoch"] == 0
+
+
+def test_what_the_length_limit_cut_is_counted(tmp_path: Path, tiny_bert: Path, write_rows: Any) -> None:
+    report = train(planted(write_rows), tiny_bert, tmp_path / "model", settings={"max_length": 16, "epochs": 1})
+    card = json.loads((tmp_path / "model" / "preceptor.json").read_text())
+    assert card["max_length"] == 16
+    assert report["cut"]["prompts"] + report["cut"]["responses"] >= 0
+    long = [{"prompt": f"p{i} " * 30, "chosen": "see a doctor", "rejected": "no", "metadata": {}} for i in range(4)]
+    report = train(
+        write_rows(long, "long.jsonl"), tiny_bert, tmp_path / "cut", settings={"max_length": 16, "epochs": 1}
+    )
+    assert report["cut"] == {"prompts": 8, "responses": 0}
