@@ -93,12 +93,13 @@ def test_the_score_rises_where_it_can_be_learned(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    config = small_config(mode=mode, batch_size=32, mini_batch_size=16, epochs=100, max_updates=15)
+    sizes = {"batch_size": 64, "mini_batch_size": 32, "epochs": 100, "max_updates": 8}
+    config = small_config(mode=mode, learning_rate=1e-2, target_kl=1.0, **sizes)
     _train(request.getfixturevalue(kind), config, letter_score, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     scores = [row["objective/scores"] for row in rows]
-    assert len(rows) == 15
-    assert np.mean(scores[-3:]) > np.mean(scores[:3]) + 2 * rows[0]["objective/scores_std"] / 32**0.5
+    assert len(rows) == 8
+    assert np.mean(scores[-2:]) > 1.5 * np.mean(scores[:2])
 
 
 def test_several_answers_to_a_prompt_learn_too(
