@@ -56,7 +56,7 @@ def page(browser: Browser, server_url: str) -> Page:
     """A fresh page whose scripts, requests and console are watched."""
     context = browser.new_context(base_url=server_url)
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     return page
 
 
