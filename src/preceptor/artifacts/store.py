@@ -116,7 +116,12 @@ class ArtifactStore:
         """The folder behind an artifact id, or the path itself when it names an existing file or folder."""
         if Path(reference).exists():
             return Path(reference)
-        return self.open(reference).path
+        try:
+            return self.open(reference).path
+        except NotFoundError:
+            raise NotFoundError(
+                f"There is no file or folder '{reference}', and no artifact of that name in {self.root}. Check the name."
+            ) from None
 
     def _publish(self, build: ArtifactBuild) -> Artifact:
         names = sorted(p.relative_to(build.path).as_posix() for p in build.path.rglob("*") if p.is_file())
