@@ -34,9 +34,13 @@ def test_the_same_content_has_the_same_id_and_other_content_another(store: Artif
 
 
 def test_a_build_that_fails_leaves_nothing(store: ArtifactStore) -> None:
-    with pytest.raises(ZeroDivisionError), store.building("dataset") as build:
-        (build.path / "a.txt").write_text("half")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with store.building("dataset") as build:
+            (build.path / "a.txt").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
@@ -50,8 +54,12 @@ def test_a_damaged_file_is_noticed_and_named(store: ArtifactStore, damage: str) 
 
 
 def test_a_pickle_is_refused(store: ArtifactStore) -> None:
-    with pytest.raises(StorageError, match=r"weights\.bin"), store.building("policy") as build:
-        (build.path / "weights.bin").write_bytes(b"x")
+    def publish_pickle() -> None:
+        with store.building("policy") as build:
+            (build.path / "weights.bin").write_bytes(b"x")
+
+    with pytest.raises(StorageError, match=r"weights\.bin"):
+        publish_pickle()
     assert not any(store.root.rglob("manifest.json"))
 
 

@@ -120,7 +120,7 @@ class ArtifactStore:
             return self.open(reference).path
         except NotFoundError:
             raise NotFoundError(
-                f"There is no file or folder '{reference}', and no artifact of that name in {self.root}. Check the name."
+                f"There is no file or folder '{reference}', and no such artifact in {self.root}. Check the name."
             ) from None
 
     def _publish(self, build: ArtifactBuild) -> Artifact:
