@@ -20,6 +20,9 @@ from preceptor.stage import Progress
 # change of its weights. The demo lets failures move as long as their number does not rise; everywhere else a
 # single new one refuses the release.
 NEW_CRITICAL_ALLOWED = 6
+# KL is measured from the base model, and the supervised warm start alone moves an answer about 100 nats from it; PPO's
+# own distance, from the warm-started policy, is bounded by its KL penalty and shown in its metrics.
+KL_BUDGET = 250.0
 
 
 class RoundFailed(PreceptorError):
@@ -37,7 +40,7 @@ def round_config(config: DemoConfig) -> RoundConfig:
         "seed": config.seed,
     }
     evaluate = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "seed": config.seed}
-    release = {"gates": {"max_new_critical": NEW_CRITICAL_ALLOWED}}
+    release = {"gates": {"max_new_critical": NEW_CRITICAL_ALLOWED, "max_kl": KL_BUDGET}}
     return RoundConfig(
         agent_name=AGENT,
         include_simulated=True,
