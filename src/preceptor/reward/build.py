@@ -64,6 +64,8 @@ def build_reward_model(
     report = _report(data, config, mode, measured)
     _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in data.prompts])
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    for file in out.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner may read
     return report
 
 

@@ -86,7 +86,7 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             done += 1
-            metrics = {"loss": float(loss), "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
+            metrics = {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
         held_loss = _held_loss(model, held, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
