@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT = 3
+# transformers imports its parts when they are first used, and two threads that do so at once break each other's import
+_one_load_at_a_time = threading.Lock()
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Loaded:
 
 @dataclass
 class LocalModels:
-    """The models in memory, the least recently used given up first; one that loads holds up no other."""
+    """The models in memory, the least recently used given up first; one that loads holds up none that is loaded."""
 
     settings: Settings
     _models: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
@@ -57,7 +59,7 @@ class LocalModels:
         with self._lock:
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:
-            loaded = self._models.get(key) or load(served, self.settings)
+            loaded = self._models.get(key) or _load_alone(served, self.settings)
             with self._lock:
                 self._models[key] = loaded
                 self._models.move_to_end(key)
@@ -66,6 +68,11 @@ class LocalModels:
                     self._loading.pop(old, None)
                     given_up.batcher.stop()
         return Source(served, loaded.digest, partial(stream, loaded))
+
+
+def _load_alone(served: Served, settings: Settings) -> Loaded:
+    with _one_load_at_a_time:
+        return load(served, settings)
 
 
 def load(served: Served, settings: Settings) -> Loaded:
