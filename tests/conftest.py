@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.settings import Settings, load_settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to waiting threads than they gain
 
 _KEPT = {"preceptor_alembic_version"}
 

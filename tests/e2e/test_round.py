@@ -25,7 +25,11 @@ SMALL = (
 
 
 def _start(home: Path, log: Path) -> subprocess.Popen[bytes]:
-    environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL" and not k.startswith("PRECEPTOR_")}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in {"DATABASE_URL", "OMP_NUM_THREADS"} and not k.startswith("PRECEPTOR_")
+    }
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "preceptor", "demo", *SMALL],
