@@ -46,10 +46,10 @@ def test_the_folder_holds_what_ppo_and_plain_transformers_need(frozen_model: Pat
     )
 
 
-def test_the_same_data_and_seed_give_the_same_bytes(
+def test_the_same_data_in_another_order_give_the_same_bytes(
     tmp_path: Path, write_rows: Any, planted: Any, frozen_model: Path
 ) -> None:
-    data = write_rows(planted(64))
+    data = write_rows(planted(64)[::-1])
     out = tmp_path / "again"
     out.mkdir()
     build_reward_model(data, out, RewardConfig(dataset=str(data)), cache_dir=frozen_model.parent / "cache")

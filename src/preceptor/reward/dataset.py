@@ -49,6 +49,8 @@ class PairSet:
 def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
     """Read and check a dataset; pairs without a split are split by prompt, the same way every time.
 
+    Pairs and prompts come sorted, so the order of the rows, which ids drawn at random decide, changes no model.
+
     Raises:
         InputError: the file is missing, empty, half-written, or a row lacks a field; names file and line.
         DataError: the rows are well formed but cannot train and measure a model.
@@ -69,6 +71,7 @@ def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
     kept = [pair for pair in pairs if pair.split == "test" or pair.prompt not in held_out]
     if not any(pair.split != "test" for pair in kept):
         raise DataError(f"Every prompt of {file} is held out for testing: nothing is left to train on.")
+    kept.sort(key=lambda pair: (pair.prompt, pair.chosen, pair.rejected, pair.rater or ""))
     return PairSet(tuple(kept), _prompts(folder, kept), len(rows) - len(different), len(pairs) - len(kept))
 
 
@@ -135,4 +138,4 @@ def _prompts(folder: Path | None, pairs: Sequence[Pair]) -> tuple[tuple[str, str
     if listed is not None and listed.is_file() and listed.stat().st_size:
         for number, row in read_jsonl(listed):
             found.setdefault(text_field(listed, number, row, "prompt"), str(row.get("split", "train")))
-    return tuple(found.items())
+    return tuple(sorted(found.items()))
