@@ -67,20 +67,31 @@ def _sign_in(page: Page, login: str) -> None:
     page.keyboard.press("Enter")
 
 
+def _consent(page: Page) -> None:
+    page.get_by_role("button", name="Save my choice").click()
+    expect(page.get_by_role("heading", name="Rate this answer")).to_be_visible()
+
+
+def _press(page: Page, key: str) -> None:
+    """Press a key once the page's script listens."""
+    page.wait_for_load_state("load")
+    page.keyboard.press(key)
+
+
 def test_a_clinician_rates_compares_undoes_and_withdraws_by_keyboard(page: Page, engine: sa.Engine) -> None:
     outside: list[str] = []
     page.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
     _sign_in(page, "dr.lee")
-    page.get_by_role("button", name="Save my choice").click()
+    _consent(page)
     expect(page.get_by_role("heading", name="Rate this answer")).to_be_visible()
 
-    page.keyboard.press("5")
+    _press(page, "5")
     expect(page.get_by_role("status")).to_contain_text("Saved: 5 of 5")
-    page.keyboard.press("u")
+    _press(page, "u")
     expect(page.get_by_text("2 waiting").or_(page.get_by_text("3 waiting"))).to_be_visible()
-    page.keyboard.press("4")
+    _press(page, "4")
     expect(page.get_by_role("status")).to_contain_text("Saved: 4 of 5")
-    page.keyboard.press("n")
+    _press(page, "n")
     expect(page.get_by_role("heading", name="Nothing waits for you here")).to_be_visible()
 
     page.goto("/compare")
@@ -88,7 +99,7 @@ def test_a_clinician_rates_compares_undoes_and_withdraws_by_keyboard(page: Page,
     assert "secret-model-name" not in page.content()
     assert "treatment" not in page.content()
     assert page.title().startswith("Compare")
-    page.keyboard.press("1")
+    _press(page, "1")
     expect(page.get_by_role("status")).to_contain_text("left much better")
 
     page.goto("/me")
@@ -111,8 +122,8 @@ def test_a_clinician_rates_compares_undoes_and_withdraws_by_keyboard(page: Page,
 
 def test_the_dashboard_shows_what_was_judged(page: Page) -> None:
     _sign_in(page, "dr.lee")
-    page.get_by_role("button", name="Save my choice").click()
-    page.keyboard.press("3")
+    _consent(page)
+    _press(page, "3")
     expect(page.get_by_role("status")).to_contain_text("Saved: 3 of 5")
     page.get_by_role("button", name="Sign out").click()
 
@@ -126,7 +137,7 @@ def test_the_dashboard_shows_what_was_judged(page: Page) -> None:
 
 def test_text_of_agents_is_shown_as_text_and_runs_nothing(page: Page) -> None:
     _sign_in(page, "dr.lee")
-    page.get_by_role("button", name="Save my choice").click()
+    _consent(page)
     page.goto("/compare")
     expect(page.get_by_text("<script>")).to_be_visible()
     assert page.title() != "owned"
@@ -135,7 +146,7 @@ def test_text_of_agents_is_shown_as_text_and_runs_nothing(page: Page) -> None:
 @pytest.mark.parametrize("path", ["/dashboard", "/runs"])
 def test_a_clinician_may_not_see_what_is_not_for_clinicians(page: Page, path: str) -> None:
     _sign_in(page, "dr.lee")
-    page.get_by_role("button", name="Save my choice").click()
+    _consent(page)
     response = page.goto(path)
     assert response is not None
     assert response.status == 403
@@ -155,7 +166,7 @@ def test_a_wrong_password_is_said_plainly_and_a_visitor_is_sent_to_sign_in(page:
 def test_pages_need_no_sideways_scrolling(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     _sign_in(page, "dr.lee")
-    page.get_by_role("button", name="Save my choice").click()
+    _consent(page)
     for path in ("/rate", "/compare", "/me", "/consent"):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
