@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 
 from preceptor import __version__
-from preceptor.errors import GateRefused, PreceptorError
+from preceptor.commands.outcome import exit_code
 
 STAGE_COMMANDS = {
     "collect": ("collect:main", "judgements come in: import FILE, export, status"),
@@ -64,29 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"There is no command '{words[0]}'. `preceptor --help` lists them.", file=sys.stderr)
         return 2
     module, function = entry[0].split(":")
-    try:
+
+    def run() -> None:
         getattr(importlib.import_module(f"preceptor.commands.{module}"), function)(words[1:])
-    except GateRefused as error:
-        print(f"preceptor: {error.message}", file=sys.stderr)
-        return 3
-    except PreceptorError as error:
-        print(f"preceptor: {error.message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("preceptor: stopped; run the same command again to go on.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
-    except Exception as error:
-        if not _is_disk_full(error):
-            raise
-        print("preceptor: the disk is full. Free some space and run the same command again.", file=sys.stderr)
-        return 1
-    return 0
 
-
-def _is_disk_full(error: Exception) -> bool:
-    """Whether a file could not grow, or the database says so of its own (SQLSTATE 53100)."""
-    if isinstance(error, OSError):
-        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    return getattr(getattr(error, "orig", None), "sqlstate", None) == "53100"
+    return exit_code(run, name="preceptor")

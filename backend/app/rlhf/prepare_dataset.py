@@ -13,7 +13,8 @@ try:
 except ModuleNotFoundError:  # a source checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
 
-from preceptor.errors import ConfigError, InputError, PreceptorError
+from preceptor.commands.seed import run_seed_command
+from preceptor.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -29,10 +30,15 @@ def prepare_preference_dataset(feedback_file: str | Path) -> DatasetDict:
 
 
 def prepare_from_database(
-    database_url: str, output: str | Path = DEFAULT_OUTPUT, *, curate: dict[str, Any] | None = None, **config: Any
+    database_url: str | None,
+    output: str | Path = DEFAULT_OUTPUT,
+    *,
+    curate: dict[str, Any] | None = None,
+    **config: Any,
 ) -> str:
     """Migrate, curate and prepare a database of feedback and write the dataset; returns one sentence.
 
+    Without an address, the database is the embedded one of PRECEPTOR_HOME.
     `curate` takes any field of CurateConfig and `config` any of PrepareConfig.
     """
     from preceptor.artifacts.store import ArtifactStore
@@ -94,17 +100,8 @@ def prepare_from_file(feedback_file: str | Path, output: str | Path = DEFAULT_OU
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line and prepare. Returns 0, or 1 for an error told in one sentence."""
-    given = _parser().parse_args([_dashed(word) for word in (sys.argv[1:] if arguments is None else arguments)])
-    try:
-        print(_prepare(given))
-    except PreceptorError as error:
-        print(f"prepare_dataset: {error.message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("prepare_dataset: stopped; the same command goes on where it was.", file=sys.stderr)
-        return 130
-    return 0
+    """Parse the command line and prepare. Returns 0, 1 for an error told in one sentence, 130 when stopped."""
+    return run_seed_command(_parser(), _prepare, arguments)
 
 
 def _prepare(given: argparse.Namespace) -> str:
@@ -113,10 +110,11 @@ def _prepare(given: argparse.Namespace) -> str:
         raise InputError("Give --feedback-db or --feedback-file, not both.")
     if given.feedback_file:
         return prepare_from_file(given.feedback_file, given.output, seed=given.seed)
-    if url is None:
+    if url is None and not _has_embedded_database():
         raise ConfigError(
             "No feedback is named. Give --feedback-db postgresql://user@host/name (or set FEEDBACK_DB, which keeps a "
-            "password out of the process list), or --feedback-file FILE."
+            "password out of the process list), or --feedback-file FILE; or set PRECEPTOR_HOME to a folder that holds "
+            "an embedded database."
         )
     names = ("agent_name", "include_simulated", "minimum_gap", "test_share", "validation_share", "seed")
     config = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
@@ -134,17 +132,20 @@ def _url_from_environment() -> str | None:
     )
 
 
-def _dashed(word: str) -> str:
-    """`--feedback_db` as `--feedback-db`; values stay as they are."""
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else word
+def _has_embedded_database() -> bool:
+    from preceptor.settings import load_settings
+
+    return (load_settings().home / "pg" / "PG_VERSION").is_file()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prepare_dataset", description="Make preference pairs of clinicians' feedback."
     )
-    parser.add_argument("--feedback-db", help="PostgreSQL address; FEEDBACK_DB or DATABASE_URL when absent")
+    parser.add_argument(
+        "--feedback-db",
+        help="PostgreSQL address (default: FEEDBACK_DB, DATABASE_URL, or the embedded database of PRECEPTOR_HOME)",
+    )
     parser.add_argument("--feedback-file", help="JSONL file of feedback, preferences or pairs, instead of a database")
     parser.add_argument("--output", default=DEFAULT_OUTPUT, help=f"JSONL file to write (default {DEFAULT_OUTPUT})")
     parser.add_argument("--agent-name", help="judgements of one agent only")

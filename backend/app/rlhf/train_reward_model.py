@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError:  # a source checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
 
-from preceptor.errors import PreceptorError
+from preceptor.commands.seed import asked_to_stop, run_seed_command
 
 if TYPE_CHECKING:
     from preceptor.modeling.reward_model import Scorer
@@ -32,34 +32,20 @@ def train_reward_model(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line and train. Returns 0, or 1 for an error told in one sentence."""
-    words = [_dashed(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    given = vars(_parser().parse_args(words))
-    base_model, dataset, output = given.pop("base_model"), given.pop("dataset"), given.pop("output")
-    try:
-        from preceptor.reward.run import summary
-        from preceptor.settings import load_settings
-        from preceptor.terminal import terminal_progress
-
-        with terminal_progress("reward model") as progress:
-            models_dir = load_settings().models_dir
-            train_reward_model(base_model, dataset, output, models_dir=models_dir, progress=progress, **given)
-        report = json.loads((Path(output) / "report.json").read_text(encoding="utf-8"))
-    except PreceptorError as error:
-        print(f"train_reward_model: {error.message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("train_reward_model: stopped; nothing was published. Run the same command again.", file=sys.stderr)
-        return 130
-    print(summary(report))
-    print(f"The reward model is in {output}; report.json there has every number.")
-    return 0
+    """Parse the command line and train. Returns 0, 1 for an error told in one sentence, 130 when stopped."""
+    return run_seed_command(_parser(), _train, arguments)
 
 
-def _dashed(word: str) -> str:
-    """`--base_model` as `--base-model`; values stay as they are."""
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else word
+def _train(given: argparse.Namespace) -> str:
+    from preceptor.reward.run import summary
+    from preceptor.settings import load_settings
+    from preceptor.terminal import terminal_progress
+
+    models_dir = load_settings().models_dir
+    with asked_to_stop() as is_canceled, terminal_progress("reward model") as progress:
+        train_reward_model(**vars(given), models_dir=models_dir, progress=progress, is_canceled=is_canceled)
+    report = json.loads((Path(given.output_dir) / "report.json").read_text(encoding="utf-8"))
+    return f"{summary(report)}\nThe reward model is in {given.output_dir}; report.json there has every number."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,8 +55,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--base-model", default="bert-base-uncased", help="hub name or folder of the base model")
-    parser.add_argument("--dataset", default="rlhf/data/preferences.jsonl", help="JSONL file of pairs, or its folder")
-    parser.add_argument("--output", default="rlhf/models/reward_model", help="folder that the model is written to")
+    parser.add_argument(
+        "--dataset",
+        dest="dataset_path",
+        metavar="DATASET",
+        default="rlhf/data/preferences.jsonl",
+        help="JSONL file of pairs, or its folder",
+    )
+    parser.add_argument(
+        "--output",
+        dest="output_dir",
+        metavar="OUTPUT",
+        default="rlhf/models/reward_model",
+        help="folder that the model is written to",
+    )
     parser.add_argument(
         "--mode",
         choices=("auto", "full", "frozen"),

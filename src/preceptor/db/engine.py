@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from preceptor.db.embedded import start_embedded
+from preceptor.db.embedded import embedded_home, start_embedded
 from preceptor.errors import ConfigError, StorageError
 from preceptor.settings import Settings
 
@@ -39,12 +39,15 @@ def normalize_url(url: str) -> sa.URL:
 
 
 def make_engine(settings: Settings) -> sa.Engine:
-    """Connect to the configured PostgreSQL, or start the embedded one when none is configured.
+    """Connect to the configured PostgreSQL, or start the embedded one when none is configured or its address is.
 
     Raises:
         ConfigError: the address is malformed, unreachable, or of a server older than PostgreSQL 14.
     """
     url = normalize_url(settings.database_url or start_embedded(settings.home))
+    home = embedded_home(url)
+    if home is not None:
+        start_embedded(home)  # its server stops with the last process that uses it: join it, or start it again
     engine = sa.create_engine(
         url,
         pool_pre_ping=True,

@@ -87,7 +87,7 @@ def train(
         while state.update < total and state.seconds < 60 * config.max_minutes:
             if is_canceled():
                 save_checkpoint(folder, state, networks, optimizer, settings=settings)
-                raise RunCanceled(f"PPO was canceled after {state.update} of {total} roll-outs; it can be resumed.")
+                raise RunCanceled(f"PPO was stopped after {state.update} of {total} roll-outs; run it again to go on.")
             began = time.perf_counter()
             record, state = _update(networks, optimizer, tokenizer, prompts, score, config, eos=eos, state=state)
             spent = time.perf_counter() - began

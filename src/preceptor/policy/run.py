@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def train_with_ppo(
     output_dir: str = "rlhf/models/ppo_model",
     *,
     progress: Progress | None = None,
+    is_canceled: Callable[[], bool] = lambda: False,
     **config: Any,
 ) -> dict[str, Any]:
     """Improve `base_model` with the reward model in a folder and write the policy to `output_dir`.
@@ -79,7 +81,7 @@ def train_with_ppo(
             settings,
             work_dir=target.with_name(target.name + ".training"),
             progress=progress or _no_progress,
-            is_canceled=lambda: False,
+            is_canceled=is_canceled,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def train_reward_model(
     batch_size: int = 8,
     models_dir: Path | None = None,
     progress: Progress | None = None,
+    is_canceled: Callable[[], bool] = lambda: False,
     **config: Any,
 ) -> Scorer:
     """Train a reward model on a JSONL file of pairs (or a dataset's folder), write it to `output_dir`, return it.
@@ -76,6 +78,7 @@ def train_reward_model(
             models_dir=models_dir,
             work_dir=work_dir,
             progress=progress,
+            is_canceled=is_canceled,
         )
     shutil.rmtree(work_dir, ignore_errors=True)
     return load_scorer(target)
