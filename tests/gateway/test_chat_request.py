@@ -60,11 +60,23 @@ def test_what_cannot_be_an_agent_is_refused(model: str) -> None:
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
         {"messages": [{"role": "user", "content": "x" * 70_000}]},
         {"messages": [{"role": "user", "content": "a\x00b"}]},
+        {"messages": [{"role": "user", "content": "half a pair \ud800"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "half a pair \ud800"}]}]},
+        {"metadata": {"session_id": "two\nlines"}},
+        {"metadata": {"session_id": "  "}},
+        {"metadata": {"session_id": "x" * 201}},
+        {"metadata": {"visit": 7}},
     ],
 )
 def test_what_cannot_be_honored_is_refused_not_ignored(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         request(**fields)
+
+
+def test_an_answer_of_ours_may_come_back_as_a_turn() -> None:
+    said = {"role": "assistant", "content": "Drink enough.", "refusal": None}
+    asked = request(messages=[{"role": "user", "content": "Fever?"}, said, {"role": "user", "content": "And then?"}])
+    assert asked.prompt().splitlines()[1] == "Assistant: Drink enough."
 
 
 def test_sampling_prefers_the_request_then_the_deployment() -> None:

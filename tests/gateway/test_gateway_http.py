@@ -123,7 +123,16 @@ def test_only_accounts_that_may_ask_are_answered(
     assert rows(engine, Interaction) == []
 
 
-@pytest.mark.parametrize("fields", [{"tools": []}, {"model": "a b"}, {"max_tokens": 1000}, {"temperature": "Zebulon"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": []},
+        {"model": "a b"},
+        {"max_tokens": 1000},
+        {"temperature": "Zebulon"},
+        {"metadata": {"session_id": "Zebulon\n"}},
+    ],
+)
 def test_a_bad_request_names_the_field_and_repeats_nothing(
     small_serving: Serving, engine: sa.Engine, fields: dict[str, Any]
 ) -> None:

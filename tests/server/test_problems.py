@@ -52,6 +52,16 @@ def test_a_body_that_cannot_be_read_is_told_so(client: Client, content: bytes, s
     assert is_problem(answer, status, slug), answer.text[:300]
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "wanted"),
+    [("feedback", "text/plain", "application/json"), ("import", "application/json", "application/x-ndjson")],
+)
+def test_a_body_of_the_wrong_type_is_told_the_right_one(client: Client, path: str, sent: str, wanted: str) -> None:
+    answer = client("ada", "admin").post(path, content=b'{"rating": 5}', headers={"Content-Type": sent})
+    assert is_problem(answer, 422, "invalid")
+    assert f"Content-Type: {wanted}" in answer.json()["errors"][0]["detail"]
+
+
 def test_a_large_body_without_a_length_is_cut_off(client: Client) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(64):

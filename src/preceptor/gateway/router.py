@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from preceptor.collect.ids import new_id
+from preceptor.collect.schemas import MAXIMUM_TEXT, Name
 from preceptor.gateway import payloads
 from preceptor.gateway.backends import Finish, Piece, Source
 from preceptor.gateway.keeping import NO_ANSWER, Said, Turn, keep
@@ -23,11 +23,11 @@ from preceptor.gateway.payloads import Heading
 from preceptor.gateway.schemas import ChatRequest
 from preceptor.gateway.service import Gateway, gateway_of
 from preceptor.server.api.route import ProblemRoute
+from preceptor.server.api.shapes import problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.errors import to_problem
 
 ROLES = ("clinician", "curator", "ml_engineer", "service", "admin")
-SESSION_HEADER = "x-preceptor-session-id"
 
 router = APIRouter(route_class=ProblemRoute, tags=["gateway"])
 
@@ -52,7 +52,7 @@ class Answering:
         """The answers as they come; an answer without a word becomes a visible one."""
         async with aclosing(self.source.stream(self.turn.prompt, self.turn.sampling)) as pieces:
             async for piece in pieces:
-                text = piece.text.replace("\x00", "")
+                text = _storable(piece.text)[: MAXIMUM_TEXT - len(self.texts[piece.index])]
                 if piece.finish is not None:
                     if not (self.texts[piece.index] + text).strip():
                         text = NO_ANSWER
@@ -79,7 +79,12 @@ class Answering:
             await run_in_threadpool(keep, self.gateway.found, self.principal, self.turn, said, latency_ms=latency)
 
 
-@router.get("/v1/models")
+def _storable(text: str) -> str:
+    """What an upstream server said, without characters that no database stores."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+@router.get("/v1/models", responses=problems())
 def list_models(gateway: Gateway = Depends(gateway_of), _: Principal = allow(*ROLES)) -> dict[str, Any]:
     """The agents that answer here."""
     names = sorted(gateway.agents())
@@ -87,25 +92,29 @@ def list_models(gateway: Gateway = Depends(gateway_of), _: Principal = allow(*RO
     return {"object": "list", "data": models}
 
 
-@router.post("/v1/chat/completions", response_model=None)
+@router.post(
+    "/v1/chat/completions",
+    response_model=None,
+    responses={200: {"content": {"text/event-stream": {}}}, **problems(404, 502, 504, 507)},
+)
 async def complete(
     body: ChatRequest,
-    request: Request,
     gateway: Gateway = Depends(gateway_of),
     principal: Principal = allow(*ROLES),
+    session_header: Annotated[Name | None, Header(alias="X-Preceptor-Session-Id")] = None,
 ) -> Response:
     """Answer as the named agent. The answer's `preceptor.interaction_id` is what a judgement refers to."""
     started = time.monotonic()
     agent_name = body.agent_name()
     choice, source = await run_in_threadpool(gateway.prepare, agent_name, principal)
     sampling = body.sampling(dict(choice.served.params))
-    session_id = (body.metadata or {}).get("session_id") or request.headers.get(SESSION_HEADER)
+    session_id = (body.metadata and body.metadata.session_id) or session_header
     heading = Heading(
         completion_id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
         agent_name=agent_name,
         digest=source.digest,
-        session_id=(session_id or f"chat_{secrets.token_hex(8)}")[:200],
+        session_id=session_id or f"chat_{secrets.token_hex(8)}",
         interaction_ids=tuple(new_id("int") for _ in range(sampling.n)),
     )
     answering = Answering(

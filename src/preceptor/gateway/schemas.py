@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from preceptor.collect.schemas import Name
 from preceptor.errors import InputError
 from preceptor.gateway.backends import Sampling
 
@@ -15,21 +16,31 @@ DEFAULT_TOKENS = 256
 _Empty = Annotated[float, Field(ge=0, le=0)] | None
 
 
+def _storable(text: str) -> str:
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("The text holds a character that cannot be stored (NUL, or half of a pair)")
+    return text
+
+
+_Said = Annotated[str, AfterValidator(_storable)]
+
+
 class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["text"]
-    text: str
+    text: _Said
 
 
 class Message(BaseModel):
-    """One turn. Only text is understood."""
+    """One turn. Only text is understood; the empty `refusal` of our own answers may come back with them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: _Said | list[TextPart]
     name: str | None = None
+    refusal: None = None
 
     @property
     def text(self) -> str:
@@ -44,8 +55,17 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class Metadata(BaseModel):
+    """What a caller notes beside a request; `session_id` names the conversation that is judged later."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, str]
+
+    session_id: Name | None = None
+
+
 class ChatRequest(BaseModel):
-    """The body of `POST /v1/chat/completions`. `metadata.session_id` names the conversation that is judged later."""
+    """The body of `POST /v1/chat/completions`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +81,7 @@ class ChatRequest(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     store: bool | None = None
     presence_penalty: _Empty = None
     frequency_penalty: _Empty = None
@@ -73,8 +93,6 @@ class ChatRequest(BaseModel):
             raise ValueError("The last message must be a user's, with text")
         if sum(len(message.text) for message in self.messages) > MAXIMUM_TEXT:
             raise ValueError(f"The messages are longer than {MAXIMUM_TEXT} characters together")
-        if any("\x00" in message.text for message in self.messages):
-            raise ValueError("A message holds a NUL character, which cannot be stored")
         return self
 
     def agent_name(self) -> str:

@@ -58,7 +58,11 @@ _BY_ERROR: tuple[tuple[type[tree.PreceptorError], str], ...] = (
     (tree.StorageError, "storage"),
     (tree.ModelError, "unavailable"),
 )
-_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
+_WRONG_BODY = {
+    "model_attributes_type": "Send a JSON object, with Content-Type: application/json",
+    "bytes_type": "Send the lines themselves, with Content-Type: application/x-ndjson",
+}
 _UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
@@ -166,6 +170,8 @@ def _explain(item: Mapping[str, Any]) -> str:
     context = item.get("ctx") or {}
     if item["type"] == "value_error" and isinstance(context.get("error"), ValueError):
         return str(context["error"])
+    if tuple(item["loc"]) == ("body",) and item["type"] in _WRONG_BODY:
+        return _WRONG_BODY[item["type"]]
     if item["type"] in {"json_type", "union_tag_invalid"}:
         return "The value has the wrong kind"
     return str(item["msg"])
