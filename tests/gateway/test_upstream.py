@@ -10,14 +10,27 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
 
+from preceptor.db.engine import session_scope
 from preceptor.gateway.backends import Piece, Sampling
 from preceptor.gateway.upstream import upstream_source
 from preceptor.release.document import Served
+from preceptor.server import accounts
+from preceptor.server.app import create_app
 from preceptor.server.errors import PROBLEMS, Problem
 from preceptor.settings import Settings, load_settings
 
 SAMPLING = Sampling(n=1, max_tokens=8, temperature=0.5, top_p=1.0, seed=3, stop=("END",))
+
+
+UNREADABLE = {
+    "nonsense": b"data: {]\n\n",
+    "nested": b'data: {"choices": ' + b"[" * 100_000 + b"\n\n",
+    "infinite": b'data: {"choices": [{"index": Infinity}]}\n\n',
+    "not a stream": b'{"choices": [{"message": {"content": "whole"}}]}',
+}
 
 
 class Upstream(BaseHTTPRequestHandler):
@@ -38,9 +51,13 @@ class Upstream(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        if behavior == "nonsense":
-            self.wfile.write(b"data: {]\n\n")
+        if behavior in UNREADABLE:
+            self.wfile.write(UNREADABLE[behavior])
             return
+        if behavior == "odd":  # what no database stores, more than was asked for, and answers that nobody asked for
+            for index, text in ((0, "Rest\x00 \ud83d "), (-1, "a stray"), (7, "a stray"), (0, "x" * 70_000)):
+                event = {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": None}]}
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
         for text in ("Rest ", "and ", "drink. E", "ND more"):
             event = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
             self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
@@ -93,7 +110,7 @@ def test_the_question_and_its_sampling_reach_the_upstream_and_its_words_come_bac
     ("behavior", "slug", "status"),
     [
         ("failing", "upstream-failed", 502),
-        ("nonsense", "upstream-failed", 502),
+        *((name, "upstream-failed", 502) for name in UNREADABLE),
         ("broken off", "upstream-failed", 502),
         ("slow", "upstream-timeout", 504),
     ],
@@ -111,3 +128,40 @@ def test_an_upstream_that_is_not_there_is_a_problem_not_a_crash(upstream_setting
     with pytest.raises(Problem) as caught:
         answer("http://127.0.0.1:9/v1", "good", upstream_settings)
     assert caught.value.slug == "upstream-failed"
+
+
+def test_an_address_that_is_none_is_a_problem_too(upstream_settings: Settings) -> None:
+    with pytest.raises(Problem) as caught:
+        answer("http://[::1/v1", "good", upstream_settings)
+    assert caught.value.slug == "upstream-failed"
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status"), [("good", 200), ("odd", 200), ("failing", 502), ("nonsense", 502), ("broken off", 502)]
+)
+def test_what_an_upstream_says_is_stored_as_it_was_shown_and_a_failure_stores_nothing(
+    settings: Settings, engine: sa.Engine, address: str, behavior: str, status: int
+) -> None:
+    with session_scope(engine) as session:
+        user = accounts.create_user(session, "alice")
+        token = accounts.issue_token(session, user.id, name="test")[1]
+    app = create_app(settings.model_copy(update={"upstream_url": address, "policy_model": behavior}), engine)
+    client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
+    body = {"model": "triage_agent", "messages": [{"role": "user", "content": "What helps?"}], "seed": 1}
+    told = client.post("/v1/chat/completions", json=body)
+    assert told.status_code == status, told.text
+    with engine.connect() as connection:
+        stored = connection.execute(
+            sa.text("SELECT response, model_digest, prompt_version, sampling FROM interactions")
+        )
+        rows = stored.all()
+    if status != 200:
+        assert told.headers["content-type"] == "application/problem+json"
+        assert rows == []
+        return
+    shown = told.json()["choices"][0]["message"]["content"]
+    assert [(row.response, row.model_digest) for row in rows] == [(shown, told.json()["system_fingerprint"])]
+    assert (rows[0].sampling["seed"], rows[0].prompt_version) == (1, told.json()["preceptor"]["prompt_version"])
+    assert "\x00" not in shown
+    assert "stray" not in shown
+    assert len(shown) <= 64_000

@@ -54,7 +54,7 @@ async def stream(
                 raise Problem("upstream-failed", f"The upstream server answered with status {answer.status_code}.")
             async for line in answer.aiter_lines():
                 for index, text, finish in _read_line(line):
-                    if index in ended or index >= sampling.n:
+                    if index in ended or not 0 <= index < sampling.n:
                         continue
                     texts[index] += text
                     shown, _ = visible(texts[index], sampling.stop, done=finish is not None)
@@ -65,7 +65,7 @@ async def stream(
                         yield Piece(index, delta, finish)
     except httpx.TimeoutException:
         raise Problem("upstream-timeout") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Problem("upstream-failed", f"The upstream server cannot be reached ({type(error).__name__}).") from None
     if len(ended) < sampling.n:
         raise Problem("upstream-failed", "The upstream server broke off before its answer was whole.")
@@ -85,7 +85,7 @@ def _read_line(line: str) -> list[tuple[int, str, Finish | None]]:
             )
             for choice in event["choices"]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Problem("upstream-failed", "The upstream server's answer is not in the OpenAI form.") from None
 
 
