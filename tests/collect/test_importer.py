@@ -193,6 +193,8 @@ def test_a_judgement_given_here_is_not_overwritten_by_a_file(load: Load, engine:
         (FEEDBACK | {"agent_response": " "}, "agent_response: The text is blank"),
         (FEEDBACK | {"clinician_id": "dr_who"}, "clinician_id: "),
         (FEEDBACK | {"timestamp": "yesterday"}, "timestamp: "),
+        (FEEDBACK | {"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp: The time lies outside"),
+        (PAIR | {"metadata": {"timestamp": "9999-12-31T23:59:59-12:00"}}, "timestamp: The time lies outside"),
         (FEEDBACK | {"comments": "a\x00b"}, "comments: The text holds a NUL"),
         (PREFERENCE | {"preferred": None}, "preferred is missing"),
         (PREFERENCE | {"response_b": "A"}, "the two responses are the same"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from preceptor.collect.ids import content_hash, derived_id, normalize_text
 from preceptor.collect.instruments import landings
@@ -66,10 +66,17 @@ def _flatten(value: object) -> object:
 Conversation = Annotated[Text, BeforeValidator(_flatten)]
 
 
+def _of_our_age(moment: datetime) -> datetime:
+    """The first and last years of the calendar overflow when they change their zone."""
+    if not 1900 <= moment.year < 3000:
+        raise ValueError("The time lies outside the years 1900 to 2999")
+    return moment
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     clinician_id: _CLINICIAN | None = None
-    timestamp: datetime | None = None
+    timestamp: Annotated[datetime, AfterValidator(_of_our_age)] | None = None
 
 
 class _FeedbackRow(_Row):
