@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from preceptor.collect.consent import grant_consent
 from preceptor.db.engine import session_scope
-from preceptor.server import accounts
+from preceptor.server import accounts, auth
 from preceptor.server.app import create_app
 from preceptor.settings import Settings
 
@@ -60,6 +61,30 @@ def test_an_account_that_judges_too_fast_waits_a_minute(judge: Ask, engine: sa.E
     with session_scope(engine) as session:
         session.execute(sa.text("UPDATE rlhf_feedback SET timestamp = timestamp - interval '61 seconds'"))
     assert rate(alice, 3)[0] == 201
+
+
+def test_the_queue_and_its_page_say_how_long_to_wait(judge: Ask, engine: sa.Engine) -> None:
+    alice, robot = judge("alice"), judge("robot")
+    answers = {"session_id": "s", "agent_name": "rx", "prompt": "Q"}
+    batch = {"interactions": [answers | {"response": f"answer {number}"} for number in range(2)]}
+    made = robot.post(f"{BASE}/interactions/batch", json=batch).json()["items"]
+    items = {"items": [{"kind": "rate", "interaction_a": item["interaction_id"]} for item in made]}
+    assert robot.post(f"{BASE}/queue/items", json=items).status_code == 201
+    assert [rate(alice, number)[0] for number in range(3)] == [201] * 3
+    card = alice.post(f"{BASE}/queue/next", json={}).json()["assignment_id"]
+    refused = alice.post(f"{BASE}/queue/assignments/{card}/submit", json={"rating": 4})
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many")
+    with session_scope(engine) as session:
+        user = accounts.find_user(session, "alice")
+        grant_consent(session, user.id, scope="internal_training")
+        cookie, form_token = accounts.open_session(session, user)
+    browser = TestClient(alice.app, cookies={auth.COOKIE: cookie}, headers={"Accept": "text/html"})
+    page = browser.post("/rate", data={"assignment_id": card, "rating": "4", "csrf_token": form_token})
+    assert page.status_code == 429
+    assert "3 judgements in the last minute" in page.text
+    assert card in page.text  # the same card waits
+    for answer in (refused, page):
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
 def test_a_replay_is_answered_also_when_the_account_must_wait(judge: Ask) -> None:

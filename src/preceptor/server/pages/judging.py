@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Form
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from preceptor.db.engine import session_scope
 from preceptor.errors import ConflictError, InputError, NotFoundError
 from preceptor.server.auth import Principal
 from preceptor.server.deps import Installation, installation
-from preceptor.server.errors import Problem
+from preceptor.server.errors import PROBLEMS, Problem
 from preceptor.server.limits import demand_unhurried
 from preceptor.server.pages.render import page, see_other, visitors
 
@@ -82,8 +83,14 @@ def _submit(
                 submission.submit(session, found.cipher, assignment_id=assignment_id, given=given, rater=_rater(here))
     except (ConflictError, NotFoundError, InputError) as error:
         return _show(request, found, here, kind, error=error.message)
+    except ValidationError:
+        told = "A field holds what cannot be stored, such as a control character. Correct it and send it again."
+        return _show(request, found, here, kind, error=told)
     except Problem as problem:
-        return _show(request, found, here, kind, error=problem.detail)
+        refused = _show(request, found, here, kind, error=problem.detail)
+        refused.status_code = PROBLEMS[problem.slug][0]
+        refused.headers.update(problem.headers)
+        return refused
     return _show(request, found, here, kind, undo=Undo(assignment_id, "skipped" if skip else said))
 
 
