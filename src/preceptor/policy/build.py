@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from preceptor.errors import ConfigError, InputError
 from preceptor.files.atomic import file_digest
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
-from preceptor.modeling.reward_model import load_scorer
+from preceptor.modeling.reward_model import Scorer, load_scorer
 from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.held_out import restore_best
+from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
 from preceptor.policy.networks import Networks, make_networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import Progress, train
-from preceptor.policy.prompts import load_chosen, load_prompts
+from preceptor.policy.prompts import load_chosen, load_held_out, load_prompts
 from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.warmstart import encode_answer, warm_start
 
@@ -47,16 +52,16 @@ def build_policy(
     removed at the end. `preferences` holds the chosen answers of a warm start. Raises ModelError, InputError or
     DataError for what cannot be used, RunCanceled when asked to stop.
     """
-    score = load_scorer(reward_model).score
+    score = _cautious(load_scorer(reward_model), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
     model, tokenizer = load_policy(base, dtype="float32")
     eos = eos_ids(model, tokenizer)
     room = context_length(model) - config.max_new_tokens
     if room < 1:
         raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
-    texts = load_prompts(
-        config.prompts_file or reward_model / "prompts.jsonl", most=config.max_prompts, seed=config.seed
-    )
+    file = config.prompts_file or reward_model / "prompts.jsonl"
+    texts = load_prompts(file, most=config.max_prompts, seed=config.seed)
+    held_out = load_held_out(file, most=config.held_out_prompts, seed=config.seed)
 
     def encode(text: str) -> Prompt:
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
@@ -87,8 +92,11 @@ def build_policy(
         settings=settings,
         progress=progress,
         is_canceled=is_canceled,
+        held_out=[encode(text) for text in held_out],
     )
     metrics = _summary(work_dir, state)
+    if state.best_update >= 0:
+        restore_best(networks, state, folder=work_dir)
     _write_policy(networks, tokenizer, work_dir, out)
     card = {
         "kind": "policy",
@@ -101,10 +109,23 @@ def build_policy(
         "score_mean": state.score_mean,
         "score_std": state.score_std,
         "updates": state.update,
+        "published_update": metrics["published_update"],
     }
     (out / CARD_FILE).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.rmtree(work_dir)
     return metrics
+
+
+def _cautious(scorer: Scorer, caution: float) -> Score:
+    """The reward model's score; with caution, the mean of its ensemble less that many deviations."""
+    if not caution:
+        return scorer.score
+
+    def score(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
+        ensemble = torch.from_numpy(np.asarray(scorer.score_ensemble(prompts, responses), dtype=np.float32))
+        return cautious_scores(ensemble, caution).numpy()
+
+    return score
 
 
 def _warm_start(
@@ -150,6 +171,9 @@ def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
     return {
         **(json.loads(warm.read_text(encoding="utf-8")) if warm.is_file() else {}),
         "updates": state.update,
+        "published_update": state.best_update if state.best_update >= 0 else state.update,
+        "held_out_score": state.best_score if state.best_update >= 0 else None,
+        "held_out_kl": state.best_kl if state.best_update >= 0 else None,
         "episodes": rows[-1]["episode"] if rows else 0,
         "ppo_seconds": round(state.seconds, 1),
         "score_first": mean("objective/scores", rows[:ends]),

@@ -33,6 +33,11 @@ class RunState:
     score_mean: float = 0.0
     score_std: float = 1.0
     seconds: float = 0.0  # spent in PPO so far, over all sittings
+    over_budget: bool = False  # KL went beyond its budget, so training ends
+    best_update: int = -1  # roll-outs before the policy that did best on held-out prompts; -1 for none
+    best_score: float = 0.0
+    best_unfinished: float = 0.0
+    best_kl: float = 0.0
 
 
 def save_checkpoint(

@@ -56,6 +56,17 @@ class PolicyConfig(BaseModel):
         1.0, ge=0, description="Taken from the scaled score of an answer that did not end."
     )
 
+    caution: float = Field(
+        0.0, ge=0, description="Scores are the mean of the reward model's ensemble less this many deviations."
+    )
+    kl_budget: float | None = Field(
+        None, gt=0, description="Nats of KL an answer beyond which training ends and no policy is published."
+    )
+    held_out_prompts: int = Field(
+        16, ge=0, description="Validation prompts, at most, by which the best policy is chosen; 0 publishes the last."
+    )
+    evaluate_every: int = Field(5, ge=1, description="Roll-outs between two looks at the held-out prompts.")
+
     answers_per_prompt: int = Field(
         1, ge=1, description="Answers to each prompt; above 1, the others' mean score is the baseline."
     )

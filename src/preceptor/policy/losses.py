@@ -101,6 +101,15 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     return (grouped - others).flatten()
 
 
+def cautious_scores(ensemble: Tensor, caution: float) -> Tensor:
+    """Mean score (B,) of an ensemble (K, B) less `caution` times its spread, the deviation over the K members.
+
+    Where the members disagree, the answers are unlike those that were judged, and a high mean is worth less
+    (Coste et al. 2023, arXiv:2310.02743). A single member has no spread.
+    """
+    return ensemble.mean(0) - caution * ensemble.std(0, correction=0)
+
+
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, *, cliprange: float, tokens: Tensor
 ) -> PolicyLoss:

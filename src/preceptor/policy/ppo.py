@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from preceptor.errors import DataError, RunCanceled
 from preceptor.policy import losses
 from preceptor.policy.checkpoint import RunState, save_checkpoint
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.held_out import drop_older, judge, measure
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import optimize
@@ -74,32 +75,55 @@ def train(
     settings: dict[str, Any],
     progress: Progress,
     is_canceled: Callable[[], bool],
+    held_out: Sequence[Prompt] = (),
 ) -> RunState:
-    """Run PPO from `state` to its planned end or `max_minutes`, writing checkpoints and metrics into `folder`.
+    """Run PPO from `state` to its planned end, `max_minutes` or the KL budget; checkpoints and metrics go to `folder`.
 
-    `settings` identifies the run in its checkpoints. Returns the state reached. Raises DataError for a reward
-    model that cannot teach, RunCanceled after a checkpoint when asked to stop.
+    `settings` identifies the run in its checkpoints. With `held_out` prompts the policy is judged on them at the
+    start, every `evaluate_every` roll-outs and at the end, and the best weights are kept in `folder`. Returns the
+    state reached. Raises DataError for a reward model that cannot teach, RunCanceled after a checkpoint when asked
+    to stop.
     """
     if not prompts:
         raise DataError("There are no prompts to train on: give a prompts file with a `prompt` a line.")
     total = planned_updates(len(prompts), config)
+
+    def judged(state: RunState) -> tuple[RunState, dict[str, float]]:
+        measured = measure(networks, tokenizer, held_out, score, config, eos=eos)
+        record = {f"held_out/{name}": value for name, value in asdict(measured).items()}
+        return judge(networks, measured, state, config, folder=folder), record
+
     with MetricsLog(folder, resume_at=state.update, tensorboard=config.tensorboard) as log:
-        while state.update < total and state.seconds < 60 * config.max_minutes:
+        if held_out and state.best_update < 0:
+            state, _ = judged(state)
+        while not _ended(state, total, config):
             if is_canceled():
                 save_checkpoint(folder, state, networks, optimizer, settings=settings)
                 raise RunCanceled(f"PPO was stopped after {state.update} of {total} roll-outs; run it again to go on.")
             began = time.perf_counter()
             record, state = _update(networks, optimizer, tokenizer, prompts, score, config, eos=eos, state=state)
             spent = time.perf_counter() - began
-            state = replace(state, update=state.update + 1, seconds=state.seconds + spent)
             record["eps"] = config.batch_size / spent
+            over = config.kl_budget is not None and record["objective/kl"] > config.kl_budget
+            state = replace(state, update=state.update + 1, seconds=state.seconds + spent, over_budget=over)
+            if held_out and (state.update % config.evaluate_every == 0 or _ended(state, total, config)):
+                state, seen = judged(state)
+                record |= seen
+                state = replace(state, seconds=state.seconds + time.perf_counter() - began - spent)
             log.write(state.update, record)
             progress(*_place(state, total, config), record)
             if state.update % config.checkpoint_every == 0 and state.update < total:
                 save_checkpoint(folder, state, networks, optimizer, settings=settings)
-    if state.update < total:
+                drop_older(folder, state)
+    if state.over_budget:
+        logger.info("PPO ended beyond its KL budget after %d of %d roll-outs.", state.update, total)
+    elif state.update < total:
         logger.info("PPO used its %.1f minutes after %d of %d roll-outs.", config.max_minutes, state.update, total)
     return state
+
+
+def _ended(state: RunState, total: int, config: PolicyConfig) -> bool:
+    return state.update >= total or state.seconds >= 60 * config.max_minutes or state.over_budget
 
 
 def _update(

@@ -28,10 +28,15 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
     prompts = list(found)
     if not prompts:
         raise InputError(f"{path} holds no training prompts: each line needs a `prompt`, and split `train` if any.")
-    if len(prompts) > most:
-        kept = np.sort(np.random.default_rng(seed).choice(len(prompts), most, replace=False))
-        prompts = [prompts[int(i)] for i in kept]
-    return prompts
+    return _sample(prompts, most=most, seed=seed)
+
+
+def load_held_out(path: Path, *, most: int, seed: int) -> list[str]:
+    """Distinct prompts of the validation split, at most `most` of them; none where the file has no such split."""
+    found = dict.fromkeys(
+        _text(row, "prompt", path, number) for number, row in _rows(path) if row.get("split") == "validation"
+    )
+    return _sample(list(found), most=most, seed=seed)
 
 
 def load_chosen(path: Path) -> list[tuple[str, str]]:
@@ -46,6 +51,13 @@ def load_chosen(path: Path) -> list[tuple[str, str]]:
     return list(
         dict.fromkeys((_text(row, "prompt", path, number), _text(row, "chosen", path, number)) for number, row in taken)
     )
+
+
+def _sample(prompts: list[str], *, most: int, seed: int) -> list[str]:
+    if len(prompts) <= most:
+        return prompts
+    kept = np.sort(np.random.default_rng(seed).choice(len(prompts), most, replace=False))
+    return [prompts[int(i)] for i in kept]
 
 
 def _metadata(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""A policy under training and held-out prompts go in; how it does on them and its best weights so far come out.
+
+The reward model's score goes on rising where the policy only learns to please it. So the policy that is published is
+not the last one but the one with the highest reward on prompts that it was not trained on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from preceptor.files.atomic import atomic_folder
+from preceptor.policy import losses
+from preceptor.policy.checkpoint import RunState
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.networks import Networks
+from preceptor.policy.rollout import Prompt, Score, evaluate_answers, sample_answers
+
+_WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the answers to held-out prompts."""
+
+    score: float  # as the reward model gave it
+    unfinished: float  # share of answers that the length limit cut off
+    kl: float  # nats an answer from the reference
+
+
+def measure(
+    networks: Networks,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    score: Score,
+    config: PolicyConfig,
+    *,
+    eos: Sequence[int],
+) -> Measured:
+    """Answers to held-out prompts, drawn with the same random numbers every time so that policies compare."""
+    seed = int(np.random.SeedSequence([config.seed, len(prompts), 2]).generate_state(1)[0])
+    answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=config, seed=seed)
+    rollout = evaluate_answers(networks, answers, config)
+    kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1).mean()
+    return Measured(float(answers.scores.mean()), float((~answers.finished).float().mean()), float(kl))
+
+
+def held_out_reward(measured: Measured, *, mean: float, std: float, config: PolicyConfig) -> float:
+    """What PPO maximizes, on held-out answers: the scaled score less the penalties for cut-off answers and for KL.
+
+    The KL weight is the first one: the adaptive weight changes with time and would make two policies incomparable.
+    """
+    scaled = (measured.score - mean) / std
+    return scaled - config.missing_eos_penalty * measured.unfinished - config.init_kl_coef * measured.kl
+
+
+def judge(networks: Networks, measured: Measured, state: RunState, config: PolicyConfig, *, folder: Path) -> RunState:
+    """The state after comparing the present policy with the best one; better weights are written to `folder`.
+
+    A policy beyond `kl_budget` is never the best, except that the first one judged is whatever it is.
+    """
+    if state.best_update >= 0:
+        scale: dict[str, Any] = {"mean": state.score_mean, "std": state.score_std, "config": config}
+        best = Measured(state.best_score, state.best_unfinished, state.best_kl)
+        too_far = config.kl_budget is not None and measured.kl > config.kl_budget
+        if too_far or held_out_reward(measured, **scale) <= held_out_reward(best, **scale):
+            return state
+    with atomic_folder(folder / f"best-{state.update:06d}") as building:
+        weights = {name: p.detach().contiguous().clone() for name, p in networks.policy_parameters()}
+        save_file(weights, building / _WEIGHTS)
+    return replace(
+        state,
+        best_update=state.update,
+        best_score=measured.score,
+        best_unfinished=measured.unfinished,
+        best_kl=measured.kl,
+    )
+
+
+def drop_older(folder: Path, state: RunState) -> None:
+    """Remove what was the best before; only once a checkpoint, or the end of the run, refers to the new one."""
+    for path in folder.glob("best-*"):
+        if path.name != f"best-{state.best_update:06d}":
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@torch.no_grad()
+def restore_best(networks: Networks, state: RunState, *, folder: Path) -> None:
+    """Give the networks the best policy's weights."""
+    weights = load_file(folder / f"best-{state.best_update:06d}" / _WEIGHTS)
+    for name, parameter in networks.policy_parameters():
+        parameter.copy_(weights[name])
