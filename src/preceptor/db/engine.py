@@ -26,7 +26,7 @@ def normalize_url(url: str) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise ConfigError(
             "The database address cannot be read. Write it as postgresql://user:password@host:port/name."
         ) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,23 +85,57 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Raises:
         StorageError: the disk is full or the place is not writable; the old file is as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary: Path | None = None
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, str | bytes]) -> None:
+    """Replace files that belong together: each is written whole beside its place before the first is replaced.
+
+    Raises:
+        StorageError: the disk is full or a place is not writable; the old files are as they were.
+    """
+    written: dict[Path, Path] = {}
+    path = next(iter(contents))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        sync_file(path.parent)
+        for path, content in contents.items():
+            written[path] = _beside(path)
+            with written[path].open("wb") as handle:
+                handle.write(content.encode() if isinstance(content, str) else content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            written[path].chmod(0o644)
+        for path, temporary in written.items():
+            temporary.replace(path)
+        for folder in {path.parent for path in contents}:
+            sync_file(folder)
     except OSError as error:
-        raise StorageError(
-            f"Writing {path} failed: {error.strerror or error}. Free some space or choose another place."
-        ) from error
+        raise _refused(path, error) from error
     finally:
-        if temporary is not None:
+        for temporary in written.values():
             temporary.unlink(missing_ok=True)
+
+
+def require_place(path: Path) -> None:
+    """Find out before long work whether a file can be written at `path`.
+
+    Raises:
+        StorageError: it cannot; nothing is left there.
+    """
+    try:
+        _beside(path).unlink()
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _beside(path: Path) -> Path:
+    """A new empty file in the folder of `path`, which is made where it is missing."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"Writing {path} failed: {error.strerror or error}. Free some space or choose another place.")

@@ -12,15 +12,15 @@ from preceptor.files.atomic import write_atomic
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number, row)` for each non-empty line.
+    """Yield `(line number, row)` for each non-empty line; a byte order mark and any line ends are accepted.
 
     Raises:
-        InputError: the file is missing, empty, not UTF-8, or a line is not a JSON object.
+        InputError: the file cannot be read, is empty, not UTF-8, or a line is not a JSON object.
     """
     number = 0
     found = False
     try:
-        with path.open(encoding="utf-8") as handle:
+        with path.open(encoding="utf-8-sig") as handle:
             for number, line in enumerate(handle, start=1):
                 if not line.strip():
                     continue
@@ -32,6 +32,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path} is a folder; a JSONL file is needed.") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text near line {number + 1}. Save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Check the name and its permissions.") from None
     if not found:
         raise InputError(f"{path} is empty; it needs one JSON object a line.")
 
@@ -42,9 +44,24 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     except ValueError:
         cut = "" if line.endswith("\n") else " It is the last line and has no line end: the file may be half-written."
         raise InputError(f"{path}, line {number} is not valid JSON.{cut} Correct it and run again.") from None
+    except RecursionError:
+        raise InputError(f"{path}, line {number} is nested too deeply to be read. Correct it and run again.") from None
     if not isinstance(row, dict):
-        raise InputError(f"{path}, line {number} is not a JSON object.")
+        raise InputError(f"{path}, line {number} is not a JSON object; each line needs one, such as {{...}}.")
+    if "\\ud" in line.lower() and _has_lone_surrogate(row):
+        raise InputError(
+            f"{path}, line {number} holds half of a character (a lone \\ud800 to \\udfff), which is no text. "
+            "Write it again as UTF-8."
+        )
     return row
+
+
+def _has_lone_surrogate(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
@@ -60,8 +77,13 @@ def text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     return value
 
 
+def jsonl_bytes(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Rows as the content of a JSONL file."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Replace a JSONL file in one step; returns how many rows were written."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    write_atomic(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    content = jsonl_bytes(rows)
+    write_atomic(path, content)
+    return content.count(b"\n")

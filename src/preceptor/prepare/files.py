@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from preceptor.files.atomic import file_digest, write_atomic
-from preceptor.files.jsonl import write_jsonl
+from preceptor.files.atomic import file_digest, write_together
+from preceptor.files.jsonl import jsonl_bytes, write_jsonl
 from preceptor.prepare.dataset import Prepared, to_dataset_dict
 
 PAIRS, PROMPTS, UNPAIRED, SOURCES, DATASET = (
@@ -37,7 +38,7 @@ def export_dataset(
     unpaired: Iterable[Mapping[str, Any]] = (),
     about: Mapping[str, Any],
 ) -> None:
-    """Write a dataset as one JSONL file with its prompts, labels and manifest beside it, each in one step.
+    """Write a dataset as one JSONL file with its prompts, labels and manifest beside it, all of them or none.
 
     For `preferences.jsonl` these are `preferences.prompts.jsonl`, `preferences.unpaired.jsonl` and
     `preferences.jsonl.manifest.json`.
@@ -45,18 +46,18 @@ def export_dataset(
     Raises:
         StorageError: the disk is full or the place is not writable; files already there stay whole.
     """
-    beside = {
-        output.with_name(f"{output.stem}.prompts.jsonl"): prompts,
-        output.with_name(f"{output.stem}.unpaired.jsonl"): unpaired,
-        output: pairs,
+    rows = {
+        output.with_name(f"{output.stem}.prompts.jsonl"): [dict(row) for row in prompts],
+        output.with_name(f"{output.stem}.unpaired.jsonl"): [dict(row) for row in unpaired],
+        output: [dict(row) for row in pairs],
     }
-    counts = {path.name: write_jsonl(path, (dict(row) for row in rows)) for path, rows in beside.items()}
-    files = {path.name: {"sha256": file_digest(path), "rows": counts[path.name]} for path in beside}
-    manifest = {"files": files, **about}
-    write_atomic(
-        output.with_name(f"{output.name}.manifest.json"),
-        json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
-    )
+    contents = {path: jsonl_bytes(found) for path, found in rows.items()}
+    files = {
+        path.name: {"sha256": hashlib.sha256(contents[path]).hexdigest(), "rows": len(found)}
+        for path, found in rows.items()
+    }
+    manifest = json.dumps({"files": files, **about}, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    write_together({**contents, output.with_name(f"{output.name}.manifest.json"): manifest})
 
 
 @contextmanager
