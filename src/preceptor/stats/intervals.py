@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
 
 from preceptor.errors import DataError
 
@@ -45,7 +44,7 @@ def wilson(successes: float, trials: int, *, level: float = 0.95) -> Interval:
         raise DataError(f"a proportion needs 0 <= successes <= trials, got {successes} of {trials}")
     if trials == 0:
         return Interval(float("nan"), 0.0, 1.0, 0, level, "wilson")
-    z = float(scipy_stats.norm.ppf(0.5 + level / 2))
+    z = _normal_quantile(level)
     p = successes / trials
     center = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
@@ -77,7 +76,7 @@ def student_mean(values: ArrayLike, *, level: float = 0.95) -> Interval:
     if x.size < 2:
         estimate = float(x[0]) if x.size else float("nan")
         return Interval(estimate, float("-inf"), float("inf"), int(x.size), level, "student")
-    half = float(scipy_stats.t.ppf(0.5 + level / 2, x.size - 1)) * float(x.std(ddof=1)) / np.sqrt(x.size)
+    half = _student_quantile(x.size - 1, level) * float(x.std(ddof=1)) / np.sqrt(x.size)
     return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half), x.size, level, "student")
 
 
@@ -94,7 +93,7 @@ def welch_difference(first: ArrayLike, second: ArrayLike, *, level: float = 0.95
     if va + vb == 0.0:
         return Interval(difference, difference, difference, n, level, "welch")
     freedom = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
-    half = float(scipy_stats.t.ppf(0.5 + level / 2, freedom)) * float(np.sqrt(va + vb))
+    half = _student_quantile(freedom, level) * float(np.sqrt(va + vb))
     return Interval(difference, difference - half, difference + half, n, level, "welch")
 
 
@@ -122,7 +121,7 @@ def crossed_mean(
     by_unit, by_item = _cluster_variance(residual, first), _cluster_variance(residual, second)
     by_both = _cluster_variance(residual, first * (int(second.max()) + 1) + second)
     variance = max(by_unit + by_item - by_both, by_unit, by_item)
-    half = float(scipy_stats.t.ppf(0.5 + level / 2, fewest - 1)) * float(np.sqrt(variance))
+    half = _student_quantile(fewest - 1, level) * float(np.sqrt(variance))
     return Interval(estimate, estimate - half, estimate + half, counts.size, level, "two-way clusters")
 
 
@@ -164,6 +163,18 @@ def paired_difference(
     if a.shape != b.shape:
         raise DataError(f"a paired difference needs equal lengths, got {a.size} and {b.size}")
     return cluster_bootstrap_mean(a - b, clusters, seed=seed, draws=draws, level=level)
+
+
+def _normal_quantile(level: float) -> float:
+    from scipy.special import ndtri  # here, because the server starts with this module and may never ask for it
+
+    return float(ndtri(0.5 + level / 2))
+
+
+def _student_quantile(freedom: float, level: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + level / 2))
 
 
 def _codes(clusters: Sequence[Hashable] | NDArray[Any], size: int) -> NDArray[np.int64]:
