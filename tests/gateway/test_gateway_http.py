@@ -130,7 +130,7 @@ def test_only_accounts_that_may_ask_are_answered(
         {"model": "a b"},
         {"max_tokens": 1000},
         {"temperature": "Zebulon"},
-        {"metadata": {"session_id": "Zebulon\n"}},
+        {"metadata": {"session_id": "Zebulon\n7"}},
     ],
 )
 def test_a_bad_request_names_the_field_and_repeats_nothing(
