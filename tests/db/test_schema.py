@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import preceptor.db.tables.curated
 import preceptor.db.tables.lineage
 import preceptor.db.tables.ops
 import preceptor.db.tables.raw
-import preceptor.db.tables.rollout  # noqa: F401
+import preceptor.db.tables.rollout
 from preceptor.db.engine import VERSION_TABLE, migrate, normalize_url
 from preceptor.db.tables import Table
-from preceptor.errors import ConfigError
+from preceptor.errors import ConfigError, StorageError
 
 SEED_COLUMNS = {
     "rlhf_feedback": {
@@ -110,8 +115,31 @@ def test_the_tables_in_code_are_the_tables_in_the_database(engine: sa.Engine) ->
         assert compare_metadata(context, Table.metadata) == []
 
 
-def test_migrating_twice_changes_nothing(engine: sa.Engine) -> None:
-    migrate(engine)
+def test_migrating_again_changes_nothing_and_loads_nothing(engine: sa.Engine, database_url: str) -> None:
+    program = (
+        "import sys; from preceptor.db.engine import connect; from preceptor.settings import load_settings;"
+        f"connect(load_settings(database_url={database_url!r})).dispose(); print('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
+
+
+def test_the_revision_of_a_migration_begins_the_name_of_its_file() -> None:
+    scripts = ScriptDirectory(str(Path(preceptor.db.tables.raw.__file__).parents[1] / "migrations"))
+    names = {Path(script.path).name.partition("_")[0]: script.revision for script in scripts.walk_revisions()}
+    assert all(name == revision for name, revision in names.items())
+    assert scripts.get_heads() == [max(names)]
+
+
+def test_a_schema_from_the_future_is_refused_in_one_sentence(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        now = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar_one()
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    try:
+        with pytest.raises(StorageError, match="newer preceptor"):
+            migrate(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{now}'")
 
 
 def test_a_database_made_by_hand_with_the_seed_schema_is_taken_over(engine: sa.Engine) -> None:

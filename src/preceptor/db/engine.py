@@ -16,6 +16,7 @@ from preceptor.settings import Settings
 MINIMUM_SERVER_VERSION = 14
 VERSION_TABLE = "preceptor_alembic_version"
 _MIGRATION_LOCK = 0x70726563
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def normalize_url(url: str) -> sa.URL:
@@ -74,22 +75,46 @@ def make_engine(settings: Settings) -> sa.Engine:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the database to the newest schema; safe to call from several processes at once."""
+    """Bring the database to the newest schema; safe to call from several processes at once.
+
+    Raises:
+        StorageError: a migration failed, or the schema is newer than this program.
+    """
+    if _is_current(engine):
+        return
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except CommandError as error:
+        raise StorageError(
+            "The database has a schema that this preceptor does not know. Run the newer preceptor that made it."
+        ) from error
     except sa.exc.DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise StorageError(
             f"The database schema could not be brought up to date: {reason}. Nothing was changed."
         ) from error
+
+
+def _is_current(engine: sa.Engine) -> bool:
+    """Whether the newest migration is there: one query, without loading Alembic.
+
+    Migrations are a line, and the names of their files begin with their revision.
+    """
+    newest = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
+    try:
+        with engine.connect() as connection:
+            return connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE))) == newest
+    except sa.exc.ProgrammingError:  # an empty database has no such table
+        return False
 
 
 def connect(settings: Settings) -> sa.Engine:
