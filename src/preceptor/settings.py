@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(
         default=120, ge=0, description="Judgements that one account may give in a minute; 0 for any number."
     )
+    keep_keys_days: int = Field(default=7, ge=1, description="Days for which an Idempotency-Key gives its answer.")
+    keep_runs_days: int = Field(
+        default=90, ge=1, description="Days for which logs, and runs outside rounds that made nothing, are kept."
+    )
     upstream_url: str | None = Field(default=None, description="OpenAI-compatible server to answer from.")
     upstream_api_key: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

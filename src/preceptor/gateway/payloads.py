@@ -26,7 +26,7 @@ class Heading:
     interaction_ids: tuple[str, ...]
 
     def headers(self) -> dict[str, str]:
-        return {"X-Preceptor-Interaction-Id": ", ".join(self.interaction_ids)}
+        return announced(self.interaction_ids)
 
     def body(self, kind: str, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -44,6 +44,11 @@ class Heading:
                 "prompt_version": PROMPT_VERSION,
             },
         }
+
+
+def announced(interaction_ids: Sequence[str]) -> dict[str, str]:
+    """The header that names what can be judged, also where the body is a stream."""
+    return {"X-Preceptor-Interaction-Id": ", ".join(interaction_ids)}
 
 
 def completion(

@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from preceptor.collect.ids import new_id
-from preceptor.collect.schemas import MAXIMUM_TEXT, Name
-from preceptor.gateway import payloads
-from preceptor.gateway.backends import Finish, Piece, Source
-from preceptor.gateway.keeping import NO_ANSWER, Said, Turn, keep
-from preceptor.gateway.payloads import Heading
+from preceptor.collect.schemas import Name
+from preceptor.gateway import payloads, repeats
+from preceptor.gateway.answering import Answering, begin
 from preceptor.gateway.schemas import ChatRequest
 from preceptor.gateway.service import Gateway, gateway_of
+from preceptor.server.api.idempotency import IdempotencyHeader, read_copy
 from preceptor.server.api.route import ProblemRoute
 from preceptor.server.api.shapes import problems
 from preceptor.server.auth import Principal, allow
-from preceptor.server.errors import to_problem
+from preceptor.server.errors import Problem, to_problem
 
 ROLES = ("clinician", "curator", "ml_engineer", "service", "admin")
 
 router = APIRouter(route_class=ProblemRoute, tags=["gateway"])
-
-
-@dataclass
-class Answering:
-    """One turn under way: what has been said so far, answer by answer."""
-
-    gateway: Gateway
-    principal: Principal
-    turn: Turn
-    heading: Heading
-    source: Source
-    started: float
-    texts: list[str]
-    finishes: list[Finish | None]
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    kept: bool = field(default=False)
-
-    async def pieces(self) -> AsyncGenerator[Piece]:
-        """The answers as they come; an answer without a word becomes a visible one."""
-        async with aclosing(self.source.stream(self.turn.prompt, self.turn.sampling)) as pieces:
-            async for piece in pieces:
-                text = _storable(piece.text)[: MAXIMUM_TEXT - len(self.texts[piece.index])]
-                if piece.finish is not None:
-                    if not (self.texts[piece.index] + text).strip():
-                        text = NO_ANSWER
-                    self.finishes[piece.index] = piece.finish
-                    self.prompt_tokens = max(self.prompt_tokens, piece.prompt_tokens)
-                    self.completion_tokens += piece.completion_tokens
-                self.texts[piece.index] += text
-                yield Piece(piece.index, text, piece.finish)
-
-    async def keep(self) -> None:
-        """Store what was said, once, also when the caller has gone in the middle of it."""
-        said = [
-            Said(interaction_id, text, finish == "stop")
-            for interaction_id, text, finish in zip(
-                self.heading.interaction_ids, self.texts, self.finishes, strict=True
-            )
-            if text.strip()
-        ]
-        if self.kept or not said:
-            return
-        self.kept = True
-        latency = int((time.monotonic() - self.started) * 1000)
-        with anyio.CancelScope(shield=True):
-            await run_in_threadpool(keep, self.gateway.found, self.principal, self.turn, said, latency_ms=latency)
-
-
-def _storable(text: str) -> str:
-    """What an upstream server said, without characters that no database stores."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 @router.get("/v1/models", responses=problems())
@@ -95,48 +39,45 @@ def list_models(gateway: Gateway = Depends(gateway_of), _: Principal = allow(*RO
 @router.post(
     "/v1/chat/completions",
     response_model=None,
-    responses={200: {"content": {"text/event-stream": {}}}, **problems(404, 502, 504, 507)},
+    responses={200: {"content": {"text/event-stream": {}}}, **problems(404, 409, 502, 504, 507)},
 )
 async def complete(
     body: ChatRequest,
+    request: Request,
     gateway: Gateway = Depends(gateway_of),
     principal: Principal = allow(*ROLES),
     session_header: Annotated[Name | None, Header(alias="X-Preceptor-Session-Id")] = None,
+    _key: IdempotencyHeader = None,
 ) -> Response:
     """Answer as the named agent. The answer's `preceptor.interaction_id` is what a judgement refers to."""
-    started = time.monotonic()
-    agent_name = body.agent_name()
-    choice, source = await run_in_threadpool(gateway.prepare, agent_name, principal)
-    sampling = body.sampling(dict(choice.served.params))
+    copy = read_copy(request, principal, body=body)
     session_id = (body.metadata and body.metadata.session_id) or session_header
-    heading = Heading(
-        completion_id=f"chatcmpl-{secrets.token_hex(12)}",
-        created=int(time.time()),
-        agent_name=agent_name,
-        digest=source.digest,
-        session_id=session_id or f"chat_{secrets.token_hex(8)}",
-        interaction_ids=tuple(new_id("int") for _ in range(sampling.n)),
-    )
-    answering = Answering(
-        gateway=gateway,
-        principal=principal,
-        turn=Turn(choice, source.digest, body.prompt(), heading.session_id, sampling),
-        heading=heading,
-        source=source,
-        started=started,
-        texts=[""] * sampling.n,
-        finishes=[None] * sampling.n,
-    )
     if body.stream:
+        if copy is not None:
+            error = {"pointer": "#header/Idempotency-Key", "detail": "A stream cannot be repeated; leave the key out"}
+            raise Problem("invalid", errors=[error])
+        answering = await begin(gateway, principal, body, session_id)
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         events = await _opened(_events(answering, with_usage=with_usage))
-        return StreamingResponse(events, media_type="text/event-stream", headers=heading.headers())
-    async for _piece in answering.pieces():
-        pass
-    await answering.keep()
-    answers = [(text, finish or "stop") for text, finish in zip(answering.texts, answering.finishes, strict=True)]
-    counts = {"prompt_tokens": answering.prompt_tokens, "completion_tokens": answering.completion_tokens}
-    return JSONResponse(payloads.completion(heading, answers, **counts), headers=heading.headers())
+        return StreamingResponse(events, media_type="text/event-stream", headers=answering.heading.headers())
+    if copy is None:
+        return _render(await (await begin(gateway, principal, body, session_id)).whole())
+    kept = await run_in_threadpool(repeats.claim, gateway.found, copy)
+    if kept is not None:
+        return _render(kept, replayed=True)
+    try:
+        answer = await (await begin(gateway, principal, body, session_id)).whole()
+        await run_in_threadpool(repeats.settle, gateway.found, copy, answer)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(repeats.give_up, gateway.found, copy)
+        raise
+    return _render(answer)
+
+
+def _render(answer: dict[str, Any], *, replayed: bool = False) -> JSONResponse:
+    headers = payloads.announced(answer["preceptor"]["interaction_ids"])
+    return JSONResponse(answer, headers=headers | ({"Idempotency-Replayed": "true"} if replayed else {}))
 
 
 async def _events(answering: Answering, *, with_usage: bool) -> AsyncGenerator[str]:

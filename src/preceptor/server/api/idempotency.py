@@ -23,7 +23,6 @@ from preceptor.server.auth import Principal
 from preceptor.server.deps import Installation
 from preceptor.server.errors import Problem
 
-KEPT = timedelta(days=7)
 _USABLE = re.compile(r"[\x21-\x7e]{1,200}")
 
 IdempotencyHeader = Annotated[
@@ -42,6 +41,26 @@ class Reply:
     secret: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Copy:
+    """What tells that two requests are copies: the account, its key, and the digest of what was sent where."""
+
+    user_id: int
+    key: str
+    route: str
+    digest: str
+
+    def row(self, status: int, response: dict[str, Any]) -> IdempotencyKey:
+        return IdempotencyKey(
+            user_id=self.user_id,
+            key=self.key,
+            route=self.route,
+            request_hash=self.digest,
+            status_code=status,
+            response=response,
+        )
+
+
 def once(
     request: Request,
     found: Installation,
@@ -57,47 +76,59 @@ def once(
     Raises:
         Problem: the key is malformed, or was used with another body (422).
     """
-    key = request.headers.get("idempotency-key")
+    copy = read_copy(request, principal, body=body)
     with session_scope(found.engine) as session:
         session.execute(sa.text("SET LOCAL lock_timeout = '10s'"))
-        if key is None:
+        if copy is None:
             return _render(work(session))
-        if not _USABLE.fullmatch(key):
-            error = {"pointer": "#header/Idempotency-Key", "detail": "1 to 200 visible ASCII characters"}
-            raise Problem("invalid", errors=[error])
-        route = f"{request.method} {request.url.path}"
-        digest = _digest(route, request.url.query, body)
-        lock(session, "idempotency", principal.user_id, key)
-        there = session.scalar(
-            sa.select(IdempotencyKey).where(IdempotencyKey.user_id == principal.user_id, IdempotencyKey.key == key)
-        )
-        if there is not None and session.scalar(sa.select(sa.func.now() - there.created_at > KEPT)):
-            session.delete(there)
-            session.flush()
-            there = None
+        there = find(session, found, copy)
         if there is not None:
-            if there.request_hash != digest:
-                raise Problem("key-reused")
             kept = there.response
             return _render(Reply(there.status_code, kept["body"], kept["location"]), replayed=True)
         reply = work(session)
-        session.add(
-            IdempotencyKey(
-                user_id=principal.user_id,
-                key=key,
-                route=route,
-                request_hash=digest,
-                status_code=reply.status,
-                response={"body": reply.body, "location": reply.location},
-            )
-        )
+        session.add(copy.row(reply.status, {"body": reply.body, "location": reply.location}))
         session.flush()
         return _render(reply)
 
 
-def _digest(route: str, query: str, body: BaseModel | bytes | None) -> str:
+def read_copy(request: Request, principal: Principal, *, body: BaseModel | bytes | None) -> Copy | None:
+    """What a request's Idempotency-Key says; None without one.
+
+    Raises:
+        Problem: the key is malformed.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not _USABLE.fullmatch(key):
+        error = {"pointer": "#header/Idempotency-Key", "detail": "1 to 200 visible ASCII characters"}
+        raise Problem("invalid", errors=[error])
+    route = f"{request.method} {request.url.path}"
     sent = body.model_dump_json(exclude_unset=True).encode() if isinstance(body, BaseModel) else body or b""
-    return hashlib.sha256(b"\n".join((route.encode(), query.encode(), sent))).hexdigest()
+    digest = hashlib.sha256(b"\n".join((route.encode(), request.url.query.encode(), sent))).hexdigest()
+    return Copy(principal.user_id, key, route, digest)
+
+
+def find(session: Session, found: Installation, copy: Copy) -> IdempotencyKey | None:
+    """The row of a key, waiting for whoever holds it; one that is too old is forgotten.
+
+    Raises:
+        Problem: the key was used with another body (422).
+    """
+    lock(session, "idempotency", copy.user_id, copy.key)
+    there = session.scalar(
+        sa.select(IdempotencyKey).where(IdempotencyKey.user_id == copy.user_id, IdempotencyKey.key == copy.key)
+    )
+    if there is None:
+        return None
+    kept = timedelta(days=found.settings.keep_keys_days)
+    if session.scalar(sa.select(sa.func.now() - there.created_at > kept)):
+        session.delete(there)
+        session.flush()
+        return None
+    if there.request_hash != copy.digest:
+        raise Problem("key-reused")
+    return there
 
 
 def _render(reply: Reply, *, replayed: bool = False) -> Response:
