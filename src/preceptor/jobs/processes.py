@@ -38,6 +38,7 @@ class Timing:
     tick: float = 10.0  # how often triggers and schedules are looked at
     monitor_every: float = 300.0
     experiment_every: float = 60.0
+    sweep: float = 3600.0  # how often what has served its time is removed
 
 
 def child_environment(settings: Settings, engine: sa.Engine) -> dict[str, str]:

@@ -21,6 +21,7 @@ from preceptor.jobs.processes import Timing
 from preceptor.jobs.queue import QUEUE, reap
 from preceptor.jobs.rounds import drive_round
 from preceptor.jobs.schedule import tick
+from preceptor.jobs.sweep import sweep
 from preceptor.runs import describe_unexpected
 from preceptor.settings import Settings
 
@@ -76,6 +77,7 @@ async def _work(
             stop,
             first=timing.tick,
         ),
+        _repeat(lambda: sweep(settings, engine), timing.sweep, stop, first=timing.tick),
     ]
     logger.info("worker ready")
     while not stop.is_set():

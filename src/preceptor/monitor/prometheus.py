@@ -171,7 +171,8 @@ def _generation(session: Session) -> Iterator[Metric]:
 
 
 def _operation(session: Session) -> Iterator[Metric]:
-    runs = CounterMetricFamily("rlhf_jobs", "Stage runs by kind and state.", labels=["kind", "state"])
+    # a gauge in spite of its name: runs change their state, and old ones are swept
+    runs = GaugeMetricFamily("rlhf_jobs_total", "Stage runs by kind and state.", labels=["kind", "state"])
     for stage, state, n in session.execute(
         sa.select(Run.stage, Run.state, sa.func.count()).group_by(Run.stage, Run.state)
     ):
