@@ -22,8 +22,8 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
     """
     found = dict.fromkeys(
         prompt
-        for number, row in _rows(path)
-        if row.get("split", "train") == "train" and (prompt := _text(row, "prompt", path, number))
+        for number, row in read_rows(path)
+        if row.get("split", "train") == "train" and (prompt := text_of(row, "prompt", path, number))
     )
     prompts = list(found)
     if not prompts:
@@ -34,7 +34,7 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
 def load_held_out(path: Path, *, most: int, seed: int) -> list[str]:
     """Distinct prompts of the validation split, at most `most` of them; none where the file has no such split."""
     found = dict.fromkeys(
-        _text(row, "prompt", path, number) for number, row in _rows(path) if row.get("split") == "validation"
+        text_of(row, "prompt", path, number) for number, row in read_rows(path) if row.get("split") == "validation"
     )
     return _sample(list(found), most=most, seed=seed)
 
@@ -45,11 +45,13 @@ def load_chosen(path: Path) -> list[tuple[str, str]]:
     Where clinicians wrote at least ten corrections, only these are taken: an answer that merely was the better of two
     may still be poor.
     """
-    rows = [(number, row) for number, row in _rows(path) if _metadata(row).get("split", "train") == "train"]
-    corrections = [(number, row) for number, row in rows if _metadata(row).get("instrument") == "correction"]
+    rows = [(number, row) for number, row in read_rows(path) if metadata_of(row).get("split", "train") == "train"]
+    corrections = [(number, row) for number, row in rows if metadata_of(row).get("instrument") == "correction"]
     taken = corrections if len(corrections) >= _ENOUGH_CORRECTIONS else rows
     return list(
-        dict.fromkeys((_text(row, "prompt", path, number), _text(row, "chosen", path, number)) for number, row in taken)
+        dict.fromkeys(
+            (text_of(row, "prompt", path, number), text_of(row, "chosen", path, number)) for number, row in taken
+        )
     )
 
 
@@ -60,12 +62,14 @@ def _sample(prompts: list[str], *, most: int, seed: int) -> list[str]:
     return [prompts[int(i)] for i in kept]
 
 
-def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+def metadata_of(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row says of itself; nothing where it says nothing."""
     metadata = row.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file with their line numbers. Raises InputError naming the line that is none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -84,7 +88,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _text(row: dict[str, Any], name: str, path: Path, number: int) -> str:
+def text_of(row: dict[str, Any], name: str, path: Path, number: int) -> str:
+    """The text of a field. Raises InputError naming file and line where it is absent or blank."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{path} line {number} has no `{name}` text.")
