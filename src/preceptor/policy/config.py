@@ -1,4 +1,4 @@
-"""The settings of a PPO run, said once: command-line flags, API body and stored run record."""
+"""The settings of a policy run, said once: command-line flags, API body and stored run record."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from preceptor.policy.options import Algorithm, misfit
+
 
 class PolicyConfig(BaseModel):
-    """How to improve a policy with PPO."""
+    """How to improve a policy, with PPO or with another algorithm."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,6 +22,7 @@ class PolicyConfig(BaseModel):
     prompts_file: Path | None = Field(
         None, description="JSONL file with a `prompt` a line; default: the reward model's training prompts."
     )
+    algorithm: Algorithm = Field("ppo", description="ppo is built in; dpo, kto, rloo and grpo come from TRL.")
     mode: Literal["hydra", "full"] = Field(
         "hydra", description="hydra trains the top layers on a frozen trunk; full trains all, with a critic."
     )
@@ -77,6 +80,11 @@ class PolicyConfig(BaseModel):
     max_minutes: float = Field(30.0, gt=0, description="Time after which training ends with what it has.")
     max_updates: int | None = Field(None, ge=1, description="Roll-outs after which training ends.")
 
+    preferences_file: Path | None = Field(
+        None,
+        description="JSONL with `prompt`, `chosen`, `rejected` for DPO or `prompt`, `completion`, `label` for KTO; "
+        "default: the reward model's own dataset.",
+    )
     warm_start_epochs: int = Field(0, ge=0, description="Supervised passes over chosen answers before PPO.")
     warm_start_learning_rate: float = Field(1e-4, gt=0, description="AdamW rate of those passes.")
     warm_start_file: Path | None = Field(
@@ -85,6 +93,20 @@ class PolicyConfig(BaseModel):
 
     checkpoint_every: int = Field(10, ge=1, description="Roll-outs between checkpoints.")
     tensorboard: bool = Field(False, description="Also write metrics for TensorBoard.")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> PolicyConfig:
+        complaint = misfit(self.algorithm, self.changed(), answers_per_prompt=self.answers_per_prompt)
+        if complaint:
+            raise ValueError(complaint)
+        if self.algorithm == "kto" and self.mini_batch_size == 1:
+            raise ValueError("KTO compares the rows of a mini-batch: mini_batch_size must be at least 2")
+        return self
+
+    def changed(self) -> set[str]:
+        """The fields that are not at their default."""
+        fields = type(self).model_fields
+        return {name for name, field in fields.items() if getattr(self, name) != field.default}
 
     @model_validator(mode="after")
     def _batches_divide(self) -> PolicyConfig:

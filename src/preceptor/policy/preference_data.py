@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from preceptor.errors import DataError, InputError
+from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.prompts import metadata_of, read_rows, text_of
 from preceptor.policy.warmstart import encode_answer
 
@@ -42,8 +43,6 @@ class Encoder:
 
     def prompt(self, text: str) -> list[int]:
         """Ids of the formatted prompt; a long one keeps its end."""
-        from preceptor.modeling.sequences import encode_prompt
-
         return encode_prompt(self.tokenizer, text, self.max_prompt_tokens)[0]
 
     def answer(self, text: str) -> list[int]:
