@@ -8,15 +8,13 @@ from starlette.responses import JSONResponse, Response
 
 from preceptor.collect.feedback import edit_feedback, record_feedback
 from preceptor.collect.judgements import FEEDBACK, Row
-from preceptor.collect.schemas import FeedbackEdit, FeedbackIn, ReviewIn
+from preceptor.collect.schemas import FeedbackEdit, FeedbackIn
 from preceptor.server.api import judging
-from preceptor.server.api.access import CURATORS, RATERS, READERS, IfMatch, beside, expected_revision, json_body_only
+from preceptor.server.api.access import RATERS, IfMatch, beside, expected_revision, json_body_only
 from preceptor.server.api.access import rater as as_rater
 from preceptor.server.api.idempotency import IdempotencyHeader, Reply, once
-from preceptor.server.api.judging import FiltersQuery
-from preceptor.server.api.paging import Cursor, Limit
 from preceptor.server.api.route import ProblemRoute
-from preceptor.server.api.shapes import FeedbackReceipt, Page, Record, ReviewReceipt, problems
+from preceptor.server.api.shapes import FeedbackReceipt, Record, problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.deps import Installation, installation
 from preceptor.server.limits import demand_unhurried
@@ -69,27 +67,6 @@ def submit_feedback(
     return once(request, found, principal, body=given, work=work)
 
 
-@router.get("/feedback", response_model=Page, responses=problems())
-def list_feedback(
-    request: Request,
-    filters: FiltersQuery,
-    principal: Principal = allow(*READERS),
-    found: Installation = Depends(installation),
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> JSONResponse:
-    """Judgements newest first: clinicians and services see their own, ML engineers all of them without text."""
-    return judging.list_page(request, found, principal, kind=FEEDBACK, filters=filters, cursor=cursor, limit=limit)
-
-
-@router.get("/feedback/{feedback_id}", response_model=Record, responses=problems(404))
-def read_feedback(
-    feedback_id: str, principal: Principal = allow(*READERS), found: Installation = Depends(installation)
-) -> JSONResponse:
-    """One judgement; its ETag is for If-Match."""
-    return judging.read_one(found, principal, kind=FEEDBACK, judgement_id=feedback_id)
-
-
 @router.patch("/feedback/{feedback_id}", response_model=Record, responses=problems(404, 409, 412))
 def change_feedback(
     feedback_id: str,
@@ -114,22 +91,4 @@ def change_feedback(
     return judging.change(found, principal, kind=FEEDBACK, edit=edit)
 
 
-@router.delete("/feedback/{feedback_id}", status_code=204, responses=problems(404))
-def withdraw_feedback(
-    feedback_id: str, principal: Principal = allow(*RATERS), found: Installation = Depends(installation)
-) -> Response:
-    """Withdraw a judgement: it enters no further dataset. Repeating it changes nothing."""
-    return judging.take_back(found, principal, kind=FEEDBACK, judgement_id=feedback_id)
-
-
-@router.post("/feedback/{feedback_id}/review", response_model=ReviewReceipt, responses=problems(404, 409))
-def review_feedback(
-    request: Request,
-    feedback_id: str,
-    given: ReviewIn,
-    principal: Principal = allow(*CURATORS),
-    found: Installation = Depends(installation),
-    _key: IdempotencyHeader = None,
-) -> Response:
-    """Accept or reject a judgement for training."""
-    return judging.set_review(request, found, principal, kind=FEEDBACK, judgement_id=feedback_id, given=given)
+router.include_router(judging.routes(FEEDBACK, "feedback_id"))

@@ -8,15 +8,13 @@ from starlette.responses import JSONResponse, Response
 
 from preceptor.collect.judgements import PREFERENCES, Row
 from preceptor.collect.preferences import edit_preference, record_preference
-from preceptor.collect.schemas import PreferenceEdit, PreferenceIn, ReviewIn
+from preceptor.collect.schemas import PreferenceEdit, PreferenceIn
 from preceptor.server.api import judging
-from preceptor.server.api.access import CURATORS, RATERS, READERS, IfMatch, beside, expected_revision, json_body_only
+from preceptor.server.api.access import RATERS, IfMatch, beside, expected_revision, json_body_only
 from preceptor.server.api.access import rater as as_rater
 from preceptor.server.api.idempotency import IdempotencyHeader, Reply, once
-from preceptor.server.api.judging import FiltersQuery
-from preceptor.server.api.paging import Cursor, Limit
 from preceptor.server.api.route import ProblemRoute
-from preceptor.server.api.shapes import Page, PreferenceReceipt, Record, ReviewReceipt, problems
+from preceptor.server.api.shapes import PreferenceReceipt, Record, problems
 from preceptor.server.auth import Principal, allow
 from preceptor.server.deps import Installation, installation
 from preceptor.server.limits import demand_unhurried
@@ -58,27 +56,6 @@ def submit_preference(
     return once(request, found, principal, body=given, work=work)
 
 
-@router.get("/preferences", response_model=Page, responses=problems())
-def list_preferences(
-    request: Request,
-    filters: FiltersQuery,
-    principal: Principal = allow(*READERS),
-    found: Installation = Depends(installation),
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> JSONResponse:
-    """Comparisons newest first: clinicians and services see their own, ML engineers all of them without text."""
-    return judging.list_page(request, found, principal, kind=PREFERENCES, filters=filters, cursor=cursor, limit=limit)
-
-
-@router.get("/preferences/{preference_id}", response_model=Record, responses=problems(404))
-def read_preference(
-    preference_id: str, principal: Principal = allow(*READERS), found: Installation = Depends(installation)
-) -> JSONResponse:
-    """One comparison; its ETag is for If-Match."""
-    return judging.read_one(found, principal, kind=PREFERENCES, judgement_id=preference_id)
-
-
 @router.patch("/preferences/{preference_id}", response_model=Record, responses=problems(404, 409, 412))
 def change_preference(
     preference_id: str,
@@ -103,22 +80,4 @@ def change_preference(
     return judging.change(found, principal, kind=PREFERENCES, edit=edit)
 
 
-@router.delete("/preferences/{preference_id}", status_code=204, responses=problems(404))
-def withdraw_preference(
-    preference_id: str, principal: Principal = allow(*RATERS), found: Installation = Depends(installation)
-) -> Response:
-    """Withdraw a comparison: it enters no further dataset. Repeating it changes nothing."""
-    return judging.take_back(found, principal, kind=PREFERENCES, judgement_id=preference_id)
-
-
-@router.post("/preferences/{preference_id}/review", response_model=ReviewReceipt, responses=problems(404, 409))
-def review_preference(
-    request: Request,
-    preference_id: str,
-    given: ReviewIn,
-    principal: Principal = allow(*CURATORS),
-    found: Installation = Depends(installation),
-    _key: IdempotencyHeader = None,
-) -> Response:
-    """Accept or reject a comparison for training."""
-    return judging.set_review(request, found, principal, kind=PREFERENCES, judgement_id=preference_id, given=given)
+router.include_router(judging.routes(PREFERENCES, "preference_id"))
