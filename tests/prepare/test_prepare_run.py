@@ -14,7 +14,9 @@ from preceptor.curate.run import run as curate
 from preceptor.db.engine import session_scope
 from preceptor.errors import DataError
 from preceptor.prepare.config import PrepareConfig
+from preceptor.prepare.deidentification import deidentification
 from preceptor.prepare.run import run
+from preceptor.privacy.scrub import SCRUBBER_VERSION
 from preceptor.stage import StageContext
 
 Fill = Callable[..., None]
@@ -138,3 +140,39 @@ def test_neither_is_acceptable_lands_in_the_labels(context: StageContext, fill: 
         ("Advice 1", False),
         ("Call [PHONE_1] for 1", False),
     ]
+
+
+def test_a_dataset_says_what_removed_its_identifiers(context: StageContext, fill: Fill, sql: Sql) -> None:
+    fill()
+    curate(CurateConfig(), context)
+    first = context.store.open(str(run(PrepareConfig(), context).artifact_id))
+    said = json.loads((first.path / "deidentification.json").read_text())
+    assert said == {
+        "records": 16,
+        "scrubbed": 16,
+        "share_scrubbed": 1.0,
+        "recognizers": {SCRUBBER_VERSION: 16},
+        "fail_closed": True,
+    }
+    assert first.metadata["deidentification"] == {**said, "held_back": 0}
+    sql("UPDATE curated_records SET scrubber_version = 'older' WHERE source_id = 'pref_1_1'")
+    sql(
+        "UPDATE curated_records SET status = 'held', prompt = NULL, response_a = NULL, response_b = NULL"
+        " WHERE source_id = 'pref_1_2'"
+    )
+    second = context.store.open(str(run(PrepareConfig(), context).artifact_id))
+    said = json.loads((second.path / "deidentification.json").read_text())
+    assert second.id != first.id
+    assert said["recognizers"] == {SCRUBBER_VERSION: 14, "older": 1}
+    assert second.metadata["deidentification"]["held_back"] == 1
+
+
+def test_records_that_nothing_cleaned_are_told_apart() -> None:
+    assert deidentification({"v1": 3, None: 1}) == {
+        "records": 4,
+        "scrubbed": 3,
+        "share_scrubbed": 0.75,
+        "recognizers": {"v1": 3},
+        "fail_closed": False,
+    }
+    assert deidentification({})["fail_closed"] is False

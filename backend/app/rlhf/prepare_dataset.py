@@ -15,6 +15,7 @@ except ModuleNotFoundError:  # a source checkout that was not installed
 
 from preceptor.commands.seed import run_seed_command
 from preceptor.errors import ConfigError, InputError
+from preceptor.files.atomic import require_place
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -80,6 +81,7 @@ def prepare_from_database(
 
 def prepare_from_file(feedback_file: str | Path, output: str | Path = DEFAULT_OUTPUT, *, seed: int = 42) -> str:
     """Prepare a JSONL file and write the dataset; returns one sentence."""
+    from preceptor.prepare.deidentification import deidentification
     from preceptor.prepare.files import export_dataset
     from preceptor.prepare.from_file import prepare_file
     from preceptor.privacy.scrub import SCRUBBER_VERSION
@@ -94,7 +96,12 @@ def prepare_from_file(feedback_file: str | Path, output: str | Path = DEFAULT_OU
         pairs=prepared.pair_rows(),
         prompts=prepared.prompt_rows(),
         unpaired=prepared.unpaired_rows(),
-        about={"counts": counts, "sources": prepared.members(), "scrubber_version": SCRUBBER_VERSION},
+        about={
+            "counts": counts,
+            "sources": prepared.members(),
+            "scrubber_version": SCRUBBER_VERSION,
+            "deidentification": deidentification({SCRUBBER_VERSION: prepared.judgements}),  # a row it fails on stops it
+        },
     )
     return f"{counts['pairs']} pairs from {counts['judgements']} rows are in {output}."
 
@@ -108,6 +115,7 @@ def _prepare(given: argparse.Namespace) -> str:
     url = given.feedback_db or (None if given.feedback_file else _url_from_environment())
     if given.feedback_file and given.feedback_db:
         raise InputError("Give --feedback-db or --feedback-file, not both.")
+    require_place(Path(given.output))
     if given.feedback_file:
         return prepare_from_file(given.feedback_file, given.output, seed=given.seed)
     if url is None and not _has_embedded_database():

@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from preceptor.files.atomic import file_digest, write_together
+from preceptor.files.atomic import file_digest, write_atomic, write_together
 from preceptor.files.jsonl import jsonl_bytes, write_jsonl
 from preceptor.prepare.dataset import Prepared, to_dataset_dict
 
-PAIRS, PROMPTS, UNPAIRED, SOURCES, DATASET = (
-    "preferences.jsonl", "prompts.jsonl", "unpaired.jsonl", "sources.jsonl", "dataset",
+PAIRS, PROMPTS, UNPAIRED, SOURCES, DEIDENTIFICATION, DATASET = (
+    "preferences.jsonl", "prompts.jsonl", "unpaired.jsonl", "sources.jsonl", "deidentification.json", "dataset",
 )  # fmt: skip
 
 
-def write_dataset(folder: Path, prepared: Prepared) -> None:
+def write_dataset(folder: Path, prepared: Prepared, deidentified: Mapping[str, Any]) -> None:
     """Fill a dataset's folder; the same judgements make the same bytes."""
+    write_atomic(folder / DEIDENTIFICATION, json.dumps(deidentified, indent=2, sort_keys=True) + "\n")
     write_jsonl(folder / PAIRS, prepared.pair_rows())
     write_jsonl(folder / PROMPTS, prepared.prompt_rows())
     write_jsonl(folder / UNPAIRED, prepared.unpaired_rows())

@@ -43,6 +43,7 @@ class Judgement:
     agent_name: str | None = None
     specialty: str | None = None
     is_simulated: bool = False
+    scrubber_version: str | None = None  # what removed its identifiers; None where nothing did
 
     @property
     def source(self) -> Source:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -12,6 +14,7 @@ from preceptor.db.tables.ops import Consent
 from preceptor.errors import DataError
 from preceptor.prepare.config import PrepareConfig
 from preceptor.prepare.dataset import Prepared, prepare
+from preceptor.prepare.deidentification import deidentification
 from preceptor.prepare.files import write_dataset
 from preceptor.prepare.pairs import Judgement
 from preceptor.privacy.scrub import SCRUBBER_VERSION
@@ -29,6 +32,8 @@ def run(config: PrepareConfig, context: StageContext) -> StageResult:
         records = usable_judgements(session, config)
         if not records:
             raise DataError(_nothing(session, config))
+        held = _held(session, config)
+    deidentified = deidentification(Counter(record.scrubber_version for record in records))
     prepared = prepare(
         records,
         minimum_gap=config.minimum_gap,
@@ -40,8 +45,9 @@ def run(config: PrepareConfig, context: StageContext) -> StageResult:
     counts = prepared.counts()
     context.progress(1, 2, {"pairs": counts["pairs"]})
     with context.store.building("dataset") as build:
-        write_dataset(build.path, prepared)
+        write_dataset(build.path, prepared, deidentified)
         build.metadata |= {"counts": counts, "config": config.model_dump(), "scrubber_version": SCRUBBER_VERSION}
+        build.metadata["deidentification"] = {**deidentified, "held_back": held}
     artifact = build.artifact
     with session_scope(context.engine) as session:
         record_artifact(session, artifact, run_id=context.run_id)
@@ -95,7 +101,16 @@ def _judgement(record: CuratedRecord) -> Judgement:
         agent_name=record.agent_name,
         specialty=record.specialty,
         is_simulated=record.is_simulated,
+        scrubber_version=record.scrubber_version if record.status == "clear" else None,
     )
+
+
+def _held(session: Session, config: PrepareConfig) -> int:
+    """How many records wait for a person because de-identification failed on them; none of them is in a dataset."""
+    statement = sa.select(sa.func.count()).where(CuratedRecord.status == "held")
+    if config.agent_name is not None:
+        statement = statement.where(CuratedRecord.agent_name == config.agent_name)
+    return session.scalar(statement) or 0
 
 
 def _record_members(session: Session, artifact_id: str, prepared: Prepared) -> None:
