@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from preceptor.db.tables.rollout import Alias, Release
 from preceptor.errors import ConfigError, NotFoundError
 from preceptor.settings import Settings
-from preceptor.stage import StageContext, StageResult
+from preceptor.stage import StageContext, StageResult, first_problem
 
 STAGES = ("collect", "curate", "prepare", "reward", "policy", "evaluate", "release", "experiment", "monitor")
 ROUND_STAGES = ("curate", "prepare", "reward", "policy", "evaluate", "release")
@@ -74,9 +74,8 @@ def parse_config(stage: str, values: Mapping[str, Any], *, package: str = "prece
     try:
         return config_class(stage, package=package).model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "config"
-        raise ConfigError(f"The {stage} stage cannot use its field '{field}': {first['msg']}.") from None
+        field, reason = first_problem(error)
+        raise ConfigError(f"The {stage} stage cannot use its field '{field}': {reason}.") from None
 
 
 def wire(

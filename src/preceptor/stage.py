@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.settings import Settings
@@ -20,6 +21,13 @@ def _no_progress(done: int, total: int, metrics: dict[str, Any]) -> None:
 
 def _never_canceled() -> bool:
     return False
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """The field that a config refused first, and why; never the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "these settings together"
+    return field, first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,12 @@ def test_above_the_limit_a_seeded_sample_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"prompt": "a"}\nnot json\n', "line 2 is not JSON"),
+        ('{"prompt": "a"}\nnot json\n', "line 2 is not valid JSON"),
         ('{"prompt": "a"}\n[1]\n', "line 2 is not a JSON object"),
-        ('{"prompt": ""}\n', "line 1 has no `prompt`"),
-        ('{"question": "the patient said"}\n', "line 1 has no `prompt`"),
+        ('{"prompt": ""}\n', "line 1: the field 'prompt' is empty"),
+        ('{"question": "the patient said"}\n', "line 1: the field 'prompt' is missing"),
         ('{"prompt": "a", "split": "test"}\n', "no training prompts"),
-        ("", "no training prompts"),
+        ("", "is empty"),
     ],
 )
 def test_a_bad_file_is_named_by_line_and_never_quoted(tmp_path: Path, text: str, message: str) -> None:
@@ -53,6 +53,11 @@ def test_a_bad_file_is_named_by_line_and_never_quoted(tmp_path: Path, text: str,
     with pytest.raises(InputError, match=message) as caught:
         load_prompts(path, most=9, seed=0)
     assert "patient" not in str(caught.value)
+
+
+def test_a_line_separator_within_a_prompt_ends_no_line(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", [{"prompt": "first\u2028second\u0085third"}])
+    assert load_prompts(path, most=9, seed=0) == ["first\u2028second\u0085third"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError:  # a source checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
 
-from preceptor.commands.seed import asked_to_stop, run_seed_command
+from preceptor.commands.seed import asked_to_stop, at_least_one, run_seed_command
 
 if TYPE_CHECKING:
     from preceptor.modeling.reward_model import Scorer
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="frozen: a head on a frozen encoder; full: every weight; auto: frozen for a sentence encoder on a CPU",
     )
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the pairs (full mode)")
-    parser.add_argument("--batch-size", type=int, default=8, help="pairs in one optimizer step (full mode)")
+    parser.add_argument("--epochs", type=at_least_one, default=3, help="passes over the pairs (full mode)")
+    parser.add_argument("--batch-size", type=at_least_one, default=8, help="pairs in one optimizer step (full mode)")
     parser.add_argument("--learning-rate", type=float, default=2e-5, help="AdamW rate at the start (full mode)")
     parser.add_argument("--max-length", type=int, default=512, help="tokens of prompt and response that are read")
     parser.add_argument("--seed", type=int, default=42, help="seed of batches, splits and bootstraps")

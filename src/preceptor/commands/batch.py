@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from preceptor.commands.parsing import call
+from preceptor.files.atomic import require_place
 from preceptor.files.jsonl import read_jsonl, text_field, write_jsonl
 from preceptor.settings import load_settings
 from preceptor.terminal import terminal_progress
@@ -25,11 +26,11 @@ def _generate(
     top_p: float = 1.0,
     batch_size: int = 64,
 ) -> None:
-    """Answer each row's `prompt`; write rows `prompt, response`, n a prompt.
+    """Answer each row's `prompt`; write the rows with `response` added, n a prompt.
 
     Args:
         input_file: JSONL rows with a field `prompt`.
-        output_file: JSONL rows `prompt, response`, in the order of the input.
+        output_file: The same rows with `response`, in the order of the input; other fields are kept.
         model: A model name, a folder or an artifact id; the configured policy model by default.
         n: Answers to each prompt.
         seed: The same seed gives the same answers.
@@ -39,7 +40,9 @@ def _generate(
         batch_size: Answers under way together.
     """
     settings = load_settings()
-    prompts = [text_field(input_file, number, row, "prompt") for number, row in read_jsonl(input_file)]
+    rows = list(read_jsonl(input_file))
+    prompts = [text_field(input_file, number, row, "prompt") for number, row in rows]
+    require_place(output_file)
 
     from preceptor.artifacts.store import ArtifactStore
     from preceptor.modeling.generate import generate as sample
@@ -62,12 +65,12 @@ def _generate(
             batch_size=batch_size,
             progress=lambda done, total: progress(done, total, {}),
         )
-    rows = (
-        {"prompt": prompt, "response": completion.text}
-        for prompt, completions in zip(prompts, answers, strict=True)
+    answered = (
+        {**row, "response": completion.text}
+        for (_, row), completions in zip(rows, answers, strict=True)
         for completion in completions
     )
-    count = write_jsonl(output_file, rows)
+    count = write_jsonl(output_file, answered)
     print(f"{count} answers of {model or settings.policy_model} to {len(prompts)} prompts are in {output_file}.")
 
 
@@ -82,6 +85,7 @@ def _score(
     from preceptor.reward.score_file import score_file
 
     folder = ArtifactStore(load_settings().artifacts_dir).locate(reward_model)
+    require_place(output_file)
     with terminal_progress("score") as progress:
         count = score_file(input_file, output_file, folder, progress=lambda done, total: progress(done, total, {}))
     print(f"{count} rows with scores are in {output_file}.")
@@ -96,6 +100,7 @@ def _scrub(
     """Remove identifiers from fields of each row; nothing is written when a row cannot be cleaned."""
     from preceptor.privacy.scrub_file import scrub_file
 
+    require_place(output_file)
     with terminal_progress("scrub") as progress:
         report = scrub_file(input_file, output_file, field, progress=lambda done, total: progress(done, total, {}))
     print(report)

@@ -45,6 +45,14 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+def at_least_one(word: str) -> int:
+    """The number that a flag's value is, for `add_argument(type=...)`."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def _dashed(word: str) -> str:
     """`--base_model` as `--base-model`; values stay as they are."""
     name, equals, value = word.partition("=")

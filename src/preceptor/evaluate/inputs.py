@@ -19,7 +19,7 @@ Judge = Callable[[Sequence[str], Sequence[str]], NDArray[np.floating[Any]]]
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file; raises InputError naming the line that is not one."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold other line separators
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -116,25 +116,31 @@ def write_together(contents: Mapping[Path, str | bytes]) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Find out before long work whether a file can be written at `path`.
+    """Find out before long work whether a file can be written at `path`; nothing is left there.
 
     Raises:
-        StorageError: it cannot; nothing is left there.
+        StorageError: it cannot.
     """
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     try:
-        _beside(path).unlink()
+        _refuse_folder(path)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise _refused(path, error) from error
 
 
 def _beside(path: Path) -> Path:
     """A new empty file in the folder of `path`, which is made where it is missing."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    _refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
     return Path(name)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _refused(path: Path, error: OSError) -> StorageError:

@@ -20,6 +20,7 @@ def load_classifier(folder: Path, *, trained: bool) -> tuple[Any, Any]:
     With `trained`, every weight must be in the folder; without it, the output layer may be new (its start is
     drawn from torch's global generator: seed that). Raises ModelError when the folder does not fit.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     wanted: dict[str, Any] = {} if trained else {"num_labels": 1}
@@ -35,7 +36,7 @@ def load_classifier(folder: Path, *, trained: bool) -> tuple[Any, Any]:
                 ignore_mismatched_sizes=not trained,
                 **wanted,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"The model in {folder} cannot be loaded as a reward model: {error}") from error
     if trained and info["missing_keys"]:
         raise ModelError(

@@ -62,6 +62,7 @@ def load_encoder(folder: Path, *, precision: Precision = "auto") -> Encoder:
     "auto" computes in bfloat16 where the processor has instructions for it, else in float32.
     Raises ModelError when the weights or the tokenizer cannot be read, or CLS and SEP tokens are missing.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     from preceptor.modeling.quiet import quiet_transformers
@@ -72,7 +73,7 @@ def load_encoder(folder: Path, *, precision: Precision = "auto") -> Encoder:
             model = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"The encoder in {folder} cannot be loaded: {error}") from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or not tokenizer.is_fast:
         raise ModelError(f"The model in {folder} is not an encoder with CLS and SEP tokens: use the full mode for it.")

@@ -111,6 +111,8 @@ def generate_ids(
     """
     if n < 1 or max_new_tokens < 1 or batch_size < 1:
         raise InputError("n, max_new_tokens and batch_size must be at least 1.")
+    if seed < 0:
+        raise InputError(f"seed {seed} must be 0 or more.")
     if temperature < 0 or not 0 < top_p <= 1:
         raise InputError(f"temperature {temperature} must be 0 or more, and top_p {top_p} above 0 and at most 1.")
     if any(not ids for ids in prompts):

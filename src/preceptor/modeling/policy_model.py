@@ -21,6 +21,7 @@ def load_policy(
     weights or a tokenizer; no weight is ever left at random.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -37,7 +38,7 @@ def load_policy(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"The policy {name_or_path} cannot be loaded: {error}") from error
     finally:
         if bars:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from preceptor.errors import InputError
+from preceptor.files.jsonl import read_jsonl, text_field
 
 _ENOUGH_CORRECTIONS = 10
 
@@ -70,27 +70,9 @@ def metadata_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSONL file with their line numbers. Raises InputError naming the line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise InputError(f"{path} line {number} is not JSON.") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path} line {number} is not a JSON object.")
-        yield number, row
+    return read_jsonl(path)
 
 
 def text_of(row: dict[str, Any], name: str, path: Path, number: int) -> str:
     """The text of a field. Raises InputError naming file and line where it is absent or blank."""
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{path} line {number} has no `{name}` text.")
-    return value
+    return text_field(path, number, row, name)

@@ -16,7 +16,7 @@ from preceptor.policy.build import CARD_FILE, build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.ppo import Progress
 from preceptor.policy.work import work_folder
-from preceptor.stage import StageContext, StageResult
+from preceptor.stage import StageContext, StageResult, first_problem
 
 
 def run(config: PolicyConfig, context: StageContext) -> StageResult:
@@ -64,9 +64,8 @@ def train_with_ppo(
     try:
         settings = PolicyConfig(base_model=base_model, reward_model=reward_model_path, **config)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise ConfigError(f"PPO cannot use {field}: {first['msg']}.") from None
+        field, reason = first_problem(error)
+        raise ConfigError(f"PPO cannot use {field}: {reason}.") from None
     reward = Path(reward_model_path)
     if not reward.is_dir():
         raise NotFoundError(f"There is no reward model folder {reward_model_path}: train one first.")

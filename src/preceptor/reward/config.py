@@ -16,7 +16,9 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(description="Dataset artifact id, its folder, or a JSONL file of pairs.")
-    base_model: str | None = Field(None, description="Base model: hub name or folder; default: the configured one.")
+    base_model: str | None = Field(
+        None, min_length=1, description="Base model: hub name or folder; default: the configured one."
+    )
     mode: Mode = Field(
         "auto",
         description="frozen: a head on a frozen encoder; full: every weight; auto: frozen for a sentence encoder "
@@ -31,6 +33,12 @@ class RewardConfig(BaseModel):
     ensemble: int = Field(5, ge=0, le=50, description="Heads fitted on bootstrap samples of raters (frozen mode).")
     length_feature: bool = Field(False, description="Let the head see the response's length (frozen mode).")
     margin_scale: float = Field(1.0, ge=0, description="Weight of the margins that the dataset gives to pairs.")
+    gold_share: float = Field(
+        0.25,
+        ge=0,
+        lt=0.5,
+        description="Share of the training pairs whose clinicians are set aside for the gold judge of the evaluation.",
+    )
     seed: int = Field(42, ge=0, description="Seed of the order of pairs, of splits and of bootstraps.")
 
     @property

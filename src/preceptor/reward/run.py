@@ -15,7 +15,7 @@ from preceptor.modeling.reward_model import CARD_FILE, Scorer, load_scorer
 from preceptor.reward.build import build_reward_model, headline
 from preceptor.reward.config import SEED_BASE_MODEL, RewardConfig
 from preceptor.reward.parts import Progress
-from preceptor.stage import StageContext, StageResult
+from preceptor.stage import StageContext, StageResult, first_problem
 
 
 def run(config: RewardConfig, context: StageContext) -> StageResult:
@@ -63,9 +63,8 @@ def train_reward_model(
             dataset=str(dataset_path), base_model=base_model, epochs=epochs, batch_size=batch_size, **config
         )
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise ConfigError(f"The reward model cannot be trained with {field}: {first['msg']}.") from None
+        field, reason = first_problem(error)
+        raise ConfigError(f"The reward model cannot be trained with {field}: {reason}.") from None
     target = Path(output_dir)
     if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{output_dir} exists and is not a reward model: name a new folder.")
