@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.warmstart import encode_answer, warm_start
 
 CARD_FILE = "preceptor.json"
-_WARM_START_FILE = "warm_start.json"
+WARM_START_FILE = "warm_start.json"
 
 
 def build_policy(
@@ -52,7 +53,7 @@ def build_policy(
     removed at the end. `preferences` holds the chosen answers of a warm start. Raises ModelError, InputError or
     DataError for what cannot be used, RunCanceled when asked to stop.
     """
-    score = _cautious(load_scorer(reward_model), config.caution)
+    score = cautious_score(load_scorer(reward_model), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
     model, tokenizer = load_policy(base, dtype="float32")
     eos = eos_ids(model, tokenizer)
@@ -75,9 +76,9 @@ def build_policy(
     if state is None:
         state = RunState(kl_coef=config.init_kl_coef)
         if config.warm_start_epochs:
-            warmed = _warm_start(networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled)
+            warmed = warm_started(networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled)
             work_dir.mkdir(parents=True, exist_ok=True)
-            (work_dir / _WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
+            (work_dir / WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
             save_checkpoint(work_dir, state, networks, optimizer, settings=settings)
     state = train(
         networks,
@@ -97,26 +98,36 @@ def build_policy(
     metrics = _summary(work_dir, state)
     if state.best_update >= 0:
         restore_best(networks, state, folder=work_dir)
-    _write_policy(networks, tokenizer, work_dir, out)
-    card = {
-        "kind": "policy",
-        "base_model": base_model,
-        "base_digest": settings["base"],
-        "reward_digest": settings["reward"],
-        "prompt_version": PROMPT_VERSION,
-        "prompts": len(texts),
-        "config": config.model_dump(mode="json"),
-        "score_mean": state.score_mean,
-        "score_std": state.score_std,
-        "updates": state.update,
-        "published_update": metrics["published_update"],
-    }
-    (out / CARD_FILE).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_policy(networks, tokenizer, work_dir, out)
+    write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
     shutil.rmtree(work_dir)
     return metrics
 
 
-def _cautious(scorer: Scorer, caution: float) -> Score:
+def write_card(
+    out: Path, base_model: str, state: RunState, config: PolicyConfig, *, settings: dict[str, Any], prompts: int
+) -> None:
+    """Write `preceptor.json`: what the policy was made of, by which algorithm, and with which libraries."""
+    libraries = ["torch", "transformers"] if config.algorithm == "ppo" else ["torch", "transformers", "trl"]
+    card = {
+        "kind": "policy",
+        "algorithm": config.algorithm,
+        "versions": {name: version(name) for name in libraries},
+        "base_model": base_model,
+        "base_digest": settings["base"],
+        "reward_digest": settings["reward"],
+        "prompt_version": PROMPT_VERSION,
+        "prompts": prompts,
+        "config": config.model_dump(mode="json"),
+        "score_mean": state.score_mean,
+        "score_std": state.score_std,
+        "updates": state.update,
+        "published_update": state.best_update if state.best_update >= 0 else state.update,
+    }
+    (out / CARD_FILE).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def cautious_score(scorer: Scorer, caution: float) -> Score:
     """The reward model's score; with caution, the mean of its ensemble less that many deviations."""
     if not caution:
         return scorer.score
@@ -128,7 +139,7 @@ def _cautious(scorer: Scorer, caution: float) -> Score:
     return score
 
 
-def _warm_start(
+def warm_started(
     networks: Networks,
     tokenizer: Any,
     score: Score,
@@ -139,6 +150,7 @@ def _warm_start(
     progress: Progress,
     is_canceled: Callable[[], bool],
 ) -> dict[str, float]:
+    """Fit the networks to the chosen answers of the config or of the reward model's dataset; see `warm_start`."""
     path = config.warm_start_file or preferences
     if path is None:
         raise ConfigError("A warm start needs chosen answers: give warm_start_file, a JSONL of `prompt` and `chosen`.")
@@ -146,7 +158,7 @@ def _warm_start(
     return warm_start(networks, tokenizer, examples, score, config, eos=eos, progress=progress, is_canceled=is_canceled)
 
 
-def _write_policy(networks: Networks, tokenizer: Any, work_dir: Path, out: Path) -> None:
+def write_policy(networks: Networks, tokenizer: Any, work_dir: Path, out: Path) -> None:
     """What was sampled is what is saved: the weights in the compute precision, with metrics beside them."""
     model = networks.sampler()
     model.set_attn_implementation("sdpa")
@@ -167,7 +179,7 @@ def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
     def mean(name: str, part: list[dict[str, Any]]) -> float | None:
         return sum(row[name] for row in part) / len(part) if part else None
 
-    warm = work_dir / _WARM_START_FILE
+    warm = work_dir / WARM_START_FILE
     return {
         **(json.loads(warm.read_text(encoding="utf-8")) if warm.is_file() else {}),
         "updates": state.update,
