@@ -73,8 +73,22 @@ def test_prompts_without_a_planted_identifier_carry_no_number_or_address_that_lo
 
 
 def test_held_out_cases_carry_neither_identifiers_nor_advice_that_could_be_taught() -> None:
-    assert all(not case.identifiers and not case.advice for case in HELDOUT)
-    assert all(case.advice for case in CASES)
+    assert all(not case.identifiers and not case.advice and not case.plan for case in HELDOUT)
+    assert all(case.advice and case.plan for case in CASES)
+
+
+def test_every_plan_is_two_sentences_and_an_urgent_one_begins_with_where_to_go() -> None:
+    for case in CASES:
+        assert case.plan.count(". ") == 1, case.id
+        assert case.plan.endswith("."), case.id
+        if case.red_flags:
+            assert re.search(r"911|emergency|hospital|urgent", case.plan.split(". ")[0]), case.id
+
+
+def test_no_plan_or_advice_repeats_a_planted_identifier() -> None:
+    for case in CASES:
+        for identifier in case.identifiers:
+            assert identifier.value not in case.plan + case.advice, case.id
 
 
 def test_a_case_is_found_by_its_prompt_and_a_strange_prompt_is_refused_without_quoting_it() -> None:

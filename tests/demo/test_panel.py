@@ -129,7 +129,7 @@ def test_corrections_score_high_and_end_within_the_length_band(login: str) -> No
 
 def test_corrections_differ_between_prompts_and_between_clinicians() -> None:
     assert len({write_correction(PANEL[0], case, 1) for case in CASES}) == len(CASES)
-    assert len({write_correction(clinician, CASES[0], 1) for clinician in PANEL}) >= 8
+    assert len({write_correction(clinician, CASES[0], 1) for clinician in PANEL}) >= 5
 
 
 def test_no_correction_is_written_for_a_held_out_case() -> None:

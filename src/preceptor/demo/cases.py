@@ -39,6 +39,8 @@ class Case(BaseModel):
     identifiers: tuple[Identifier, ...] = ()
     advice: str = ""
     """The heart of a good answer in one sentence; empty for held-out cases, which are never corrected."""
+    plan: str = ""
+    """What to check, when to get help and when to look again, for this very case; for red flags what to do now."""
 
 
 def load_cases(*, heldout: bool = False) -> list[Case]:
