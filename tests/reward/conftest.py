@@ -27,7 +27,7 @@ _SAFE = (
 _RASH = ("Nothing can go wrong with it.", "There is no need to think about it again.", "It always works for everyone.")
 
 
-def planted_rows(count: int, *, seed: int = 0, raters: int = 6) -> list[dict[str, Any]]:
+def planted_rows(count: int, *, seed: int = 0, raters: int = 8) -> list[dict[str, Any]]:
     """Rows in which advice to see a doctor wins over reckless comfort of about the same length."""
     draw = random.Random(seed)
     prompts = [f"What helps {who} with {what}?" for what in _TOPICS for who in _PEOPLE]

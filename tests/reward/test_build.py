@@ -40,7 +40,12 @@ def test_the_folder_holds_what_ppo_and_plain_transformers_need(frozen_model: Pat
     good = tokenizer("What helps a child with gout?", "Rest. See a doctor if it gets worse.", return_tensors="pt")
     bad = tokenizer("What helps a child with gout?", "Rest. Nothing can go wrong with it.", return_tensors="pt")
     assert float(model(**good).logits) > float(model(**bad).logits)
-    assert {file.suffix for file in frozen_model.iterdir()} <= {".json", ".jsonl", ".safetensors", ".txt"}
+    assert {file.suffix for file in frozen_model.rglob("*") if file.is_file()} <= {
+        ".json",
+        ".jsonl",
+        ".safetensors",
+        ".txt",
+    }
     assert not any(
         "/" in str(json.loads((frozen_model / f).read_text()).get("_name_or_path", "")) for f in ["config.json"]
     )
@@ -53,8 +58,8 @@ def test_the_same_data_in_another_order_give_the_same_bytes(
     out = tmp_path / "again"
     out.mkdir()
     build_reward_model(data, out, RewardConfig(dataset=str(data)), cache_dir=frozen_model.parent / "cache")
-    names = {file.name for file in frozen_model.iterdir()}
-    assert names == {file.name for file in out.iterdir()}
+    names = {str(file.relative_to(frozen_model)) for file in frozen_model.rglob("*") if file.is_file()}
+    assert names == {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert [name for name in names if (out / name).read_bytes() != (frozen_model / name).read_bytes()] == []
 
 

@@ -19,6 +19,7 @@ from preceptor.errors import InputError, ModelError
 from preceptor.modeling.resolve import model_kind, resolve_model
 
 CARD_FILE = "preceptor.json"
+GOLD_FOLDER = "gold"
 FloatArray = NDArray[np.float32]
 _PROMPTS_KEPT = 20_000  # about 6 KB each for an encoder of 384 dimensions
 
@@ -84,6 +85,18 @@ def load_scorer(path: str | Path) -> Scorer:
     return FrozenScorer(folder, card) if card.mode == "frozen" else FullScorer(folder, card)
 
 
+def load_gold(path: str | Path) -> Scorer | None:
+    """The gold judge in a reward model's folder, fitted to clinicians of whom that model saw nothing; None if absent.
+
+    Raises ModelError when its files are torn or its encoder is another one.
+    """
+    folder = resolve_model(str(path))
+    gold = folder / GOLD_FOLDER
+    if not (gold / CARD_FILE).is_file():
+        return None
+    return FrozenScorer(gold, _read_card(gold), encoder=gold if (gold / "config.json").is_file() else folder)
+
+
 def _read_card(folder: Path) -> RewardCard:
     path = folder / CARD_FILE
     if not path.is_file():
@@ -104,7 +117,7 @@ def _check(prompts: Sequence[str], responses: Sequence[str]) -> None:
 class FrozenScorer:
     """A frozen encoder with a linear Bradley-Terry head. The same arguments give the same bits."""
 
-    def __init__(self, folder: Path, card: RewardCard) -> None:
+    def __init__(self, folder: Path, card: RewardCard, *, encoder: Path | None = None) -> None:
         from preceptor.modeling.embeddings import TextVectors, load_encoder
         from preceptor.modeling.features import FEATURES_VERSION
         from preceptor.modeling.frozen_head import load_head
@@ -112,7 +125,7 @@ class FrozenScorer:
         if card.features != FEATURES_VERSION:
             raise ModelError(f"{folder} was trained with other features ({card.features}): train the model again.")
         self.card = card
-        self.encoder = load_encoder(folder)
+        self.encoder = load_encoder(encoder or folder)
         if self.encoder.digest != card.encoder_digest:
             raise ModelError(f"The encoder in {folder} is not the one that the head was trained on: train it again.")
         self.head = load_head(folder)

@@ -17,6 +17,7 @@ from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import PairSet, read_pairs
 from preceptor.reward.frozen_model import build_frozen
 from preceptor.reward.full_model import build_full
+from preceptor.reward.gold import Panels, gold_facts, set_aside, write_gold_apart
 from preceptor.reward.parts import Measured, Progress
 from preceptor.reward.report import held_out_report
 
@@ -39,7 +40,8 @@ def build_reward_model(
     RunCanceled when asked to stop.
     """
     report_progress = progress or _no_progress
-    data = read_pairs(dataset, seed=config.seed)
+    panels = set_aside(read_pairs(dataset, seed=config.seed), share=config.gold_share)
+    data = panels.data
     fitted = [pair for pair in data.of("train", "validation") if pair.weight > 0]
     if not fitted:
         raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
@@ -47,8 +49,8 @@ def build_reward_model(
     require_not_policy(base, config.base_name)
     mode = choose_mode(base, config.mode, accelerator=torch.cuda.is_available())
     if mode == "frozen":
-        measured = build_frozen(
-            base, data, out, config, cache_dir=cache_dir, progress=report_progress, is_canceled=is_canceled
+        measured, gold = build_frozen(
+            base, panels, out, config, cache_dir=cache_dir, progress=report_progress, is_canceled=is_canceled
         )
     else:
         measured = build_full(
@@ -61,11 +63,13 @@ def build_reward_model(
             progress=report_progress,
             is_canceled=is_canceled,
         )
-    report = _report(data, config, mode, measured)
+        gold = write_gold_apart(base, panels, out, config, cache_dir=cache_dir) if panels.gold else None
+    report = _report(panels, config, mode, measured) | {"gold": gold_facts(panels, gold)}
     _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in data.prompts])
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for file in out.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner may read
+    for file in out.rglob("*"):
+        if file.is_file():
+            file.chmod(0o644)  # safetensors writes files that only their owner may read
     return report
 
 
@@ -104,7 +108,8 @@ def headline(report: dict[str, Any]) -> dict[str, float | int | str | None]:
     }
 
 
-def _report(data: PairSet, config: RewardConfig, mode: str, measured: Measured) -> dict[str, Any]:
+def _report(panels: Panels, config: RewardConfig, mode: str, measured: Measured) -> dict[str, Any]:
+    data = panels.data
     train, test = data.of("train", "validation"), data.of("test")
     report = held_out_report(
         test,

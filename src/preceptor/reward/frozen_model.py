@@ -22,10 +22,11 @@ from preceptor.modeling.reward_model import Normalization, RewardCard, write_car
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import encode_pairs
 from preceptor.reward.config import RewardConfig
-from preceptor.reward.dataset import Pair, PairSet
+from preceptor.reward.dataset import Pair
 from preceptor.reward.embedding_cache import embed_cached
 from preceptor.reward.frozen import FrozenFit, fit_head
 from preceptor.reward.full_model import save_classifier
+from preceptor.reward.gold import Panels, write_gold
 from preceptor.reward.parts import Measured, Progress, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
 
@@ -35,15 +36,18 @@ _SHARES = {"embed": (0, 500), "fit": (500, 650), "probe": (650, 1000)}
 
 def build_frozen(
     base: Path,
-    data: PairSet,
+    panels: Panels,
     out: Path,
     config: RewardConfig,
     *,
     cache_dir: Path | None,
     progress: Progress,
     is_canceled: Callable[[], bool],
-) -> Measured:
-    """Train the head on train and validation pairs together (cross-validation takes the place of a fixed part)."""
+) -> tuple[Measured, dict[str, Any] | None]:
+    """Train the head on train and validation pairs together (cross-validation takes the place of a fixed part).
+
+    The second result is the report of the gold judge, where clinicians were set aside for one.
+    """
 
     def report(part: str) -> Callable[[int, int], None]:
         first, last = _SHARES[part]
@@ -55,9 +59,9 @@ def build_frozen(
 
         return advance
 
-    encoder = load_encoder(base)
+    encoder, data = load_encoder(base), panels.data
     pairs, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
-    texts = [text for pair in (*pairs, *test) for text in (pair.prompt, pair.chosen, pair.rejected)]
+    texts = [text for pair in (*pairs, *test, *panels.gold) for text in (pair.prompt, pair.chosen, pair.rejected)]
     vectors = embed_cached(encoder, texts, cache_dir=cache_dir, progress=report("embed"))
     features = _Features(vectors, config.length_feature)
     fit = fit_head(
@@ -92,16 +96,18 @@ def build_frozen(
         ),
         out,
     )
+    gold = write_gold(panels, out, config, encoder=encoder, vectors=vectors) if panels.gold else None
     untrained = [
         cosine(vectors[p.prompt], vectors[p.chosen]) - cosine(vectors[p.prompt], vectors[p.rejected]) for p in test
     ]
-    return Measured(
+    measured = Measured(
         chosen[0],
         rejected[0],
         temperature,
         {"untrained": np.array(untrained), "plain_transformers": probe_margins},
         _facts(fit, chosen, rejected, cut),
     )
+    return measured, gold
 
 
 class _Features:

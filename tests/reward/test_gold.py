@@ -1,0 +1,110 @@
+"""The gold judge: other clinicians, held-out prompts unseen, files that load, and a refusal where it would be none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from preceptor.modeling.reward_model import load_gold, load_scorer
+from preceptor.reward.dataset import Pair, PairSet
+from preceptor.reward.gold import rater_key, set_aside
+
+Split = Literal["train", "validation", "test"]
+
+
+def panel(raters: Sequence[str | None], *, pairs_each: int = 8) -> PairSet:
+    """Pairs of each rater over all three splits, prompts shared by everybody."""
+    splits: list[Split] = ["train"] * (pairs_each - 2) + ["validation", "test"]
+    pairs = [
+        Pair(f"prompt {i}", f"good {i} {rater}", f"bad {i} {rater}", split=split, rater=rater)
+        for rater in raters
+        for i, split in enumerate(splits)
+    ]
+    return PairSet(tuple(pairs), (), 0, 0)
+
+
+RATERS = [f"rater_{i:02d}" for i in range(12)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4])
+def test_no_clinician_teaches_both_the_reward_model_and_the_gold_judge(share: float) -> None:
+    found = set_aside(panel(RATERS), share=share)
+    gold = {pair.rater for pair in found.gold}
+    kept = {pair.rater for pair in found.data.of("train", "validation")}
+    assert gold
+    assert kept
+    assert gold & kept == set()
+    assert gold | kept == set(RATERS)
+
+
+def test_the_gold_judge_learns_from_training_prompts_alone_and_test_pairs_stay_for_everybody() -> None:
+    data = panel(RATERS)
+    found = set_aside(data, share=0.25)
+    assert {pair.split for pair in found.gold} == {"train"}
+    assert found.data.of("test") == data.of("test")
+
+
+def test_the_groups_depend_on_ids_alone() -> None:
+    data = panel(RATERS)
+    turned = replace(data, pairs=data.pairs[::-1])
+    others = replace(data, pairs=tuple(replace(p, chosen=p.rejected, rejected=p.chosen) for p in data.pairs))
+    groups = [{pair.rater for pair in set_aside(one, share=0.25).gold} for one in (data, turned, others)]
+    assert groups[0] == groups[1] == groups[2]
+
+
+def test_about_the_share_that_was_asked_for_is_set_aside_and_never_more_than_half() -> None:
+    found = set_aside(panel(RATERS), share=0.25)
+    assert len({pair.rater for pair in found.gold}) == 3  # of 12 who judged equally much
+    busy = panel(RATERS, pairs_each=4)
+    for rater in RATERS:  # one clinician gave most of the pairs, whoever it is
+        extra = tuple(replace(pair, rater=rater, chosen=f"{pair.chosen} {n}") for pair in busy.pairs for n in range(2))
+        found = set_aside(replace(busy, pairs=busy.pairs + extra), share=0.25)
+        assert rater not in {pair.rater for pair in found.gold}
+
+
+@pytest.mark.parametrize(
+    ("raters", "share", "reason"),
+    [
+        (RATERS, 0.0, "none was asked for"),
+        ([*RATERS, None], 0.25, "could be anybody's"),
+        (RATERS[:3], 0.25, "too few for two groups"),
+    ],
+)
+def test_no_gold_judge_is_made_where_it_would_be_none(raters: list[str | None], share: float, reason: str) -> None:
+    data = panel(raters)
+    found = set_aside(data, share=share)
+    assert found.gold == ()
+    assert reason in str(found.reason)
+    assert found.data == data
+
+
+def test_the_published_judge_scores_as_its_own_raters_and_shares_none_with_the_reward_model(
+    frozen_model: Path, planted: Any
+) -> None:
+    report = json.loads((frozen_model / "gold" / "report.json").read_text())
+    rows = planted(64)
+    keys = {rater_key(row["metadata"]["rater"]) for row in rows}
+    assert set(report["raters"]) & set(report["reward_model_raters"]) == set()
+    assert set(report["raters"]) | set(report["reward_model_raters"]) == keys
+    assert json.loads((frozen_model / "report.json").read_text())["gold"]["raters"] == len(report["raters"]) >= 2
+    gold, reward = load_gold(frozen_model), load_scorer(frozen_model)
+    assert gold is not None
+    prompts = [row["prompt"] for row in rows]
+    chosen, rejected = [row["chosen"] for row in rows], [row["rejected"] for row in rows]
+    margins = gold.score(prompts, chosen) - gold.score(prompts, rejected)
+    assert (margins > 0).mean() >= 0.9  # all of them judge by the same planted rule
+    assert not np.allclose(margins, reward.score(prompts, chosen) - reward.score(prompts, rejected))
+
+
+def test_a_reward_model_without_a_gold_judge_has_none(tmp_path: Path, frozen_model: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(frozen_model, copy, ignore=shutil.ignore_patterns("gold"))
+    assert load_gold(copy) is None
