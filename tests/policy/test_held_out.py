@@ -140,6 +140,12 @@ def test_a_stopped_run_keeps_the_same_best_policy_as_a_whole_one(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     rows = read_metrics(tmp_path / "parts" / "metrics.jsonl")
     assert [row["update"] for row in rows if "held_out/score" in row] == [2, 4, 5]
+    kept = (tmp_path / "parts" / "held_out.jsonl").read_bytes()
+    assert kept == (tmp_path / "whole" / "held_out.jsonl").read_bytes()
+    seen = [json.loads(line) for line in kept.splitlines()]
+    assert sorted({row["update"] for row in seen}) == [0, 2, 4, 5]
+    last = [row["score"] for row in seen if row["update"] == 5]
+    assert np.mean(last) == pytest.approx(rows[-1]["held_out/score"], rel=1e-5)
 
 
 def test_a_policy_that_gets_worse_on_held_out_prompts_is_not_the_one_that_is_kept(
@@ -190,3 +196,5 @@ def test_the_published_policy_is_named_in_metrics_and_card(tiny_llama: Path, tin
     card = json.loads((tmp_path / "o" / "preceptor.json").read_text())
     assert metrics["published_update"] == card["published_update"] in (0, 2)
     assert np.isfinite(metrics["held_out_score"])
+    kept = [json.loads(line) for line in (tmp_path / "o" / "held_out.jsonl").read_text().splitlines()]
+    assert {(row["update"], row["prompt"]) for row in kept} == {(0, "Is this a rash?"), (2, "Is this a rash?")}

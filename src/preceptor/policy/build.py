@@ -21,7 +21,7 @@ from preceptor.modeling.reward_model import Scorer, load_scorer
 from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.held_out import restore_best
+from preceptor.policy.held_out import ANSWERS_FILE, restore_best
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
 from preceptor.policy.networks import Networks, make_networks
@@ -167,6 +167,8 @@ def write_policy(networks: Networks, tokenizer: Any, work_dir: Path, out: Path) 
         tokenizer.save_pretrained(out)
     rows = without_clock(read_metrics(work_dir / METRICS_FILE))
     (out / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if (work_dir / ANSWERS_FILE).is_file():
+        shutil.copyfile(work_dir / ANSWERS_FILE, out / ANSWERS_FILE)
     if (work_dir / "tensorboard").is_dir():
         shutil.copytree(work_dir / "tensorboard", out / "tensorboard")
 

@@ -6,6 +6,7 @@ not the last one but the one with the highest reward on prompts that it was not 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from preceptor.files.atomic import atomic_folder
+from preceptor.files.atomic import atomic_folder, write_atomic
 from preceptor.policy import losses
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import Networks
 from preceptor.policy.rollout import Prompt, Score, evaluate_answers, sample_answers
 
+ANSWERS_FILE = "held_out.jsonl"
 _WEIGHTS = "weights.safetensors"
 
 
@@ -43,13 +45,40 @@ def measure(
     config: PolicyConfig,
     *,
     eos: Sequence[int],
+    folder: Path | None = None,
+    update: int = 0,
 ) -> Measured:
-    """Answers to held-out prompts, drawn with the same random numbers every time so that policies compare."""
+    """Answers to held-out prompts, drawn with the same random numbers every time so that policies compare.
+
+    With a `folder` the answers are kept there under the number of roll-outs before them: another judge, which must
+    not be at hand while a policy is trained to please this one, reads them when the policy is evaluated.
+    """
     seed = int(np.random.SeedSequence([config.seed, len(prompts), 2]).generate_state(1)[0])
     answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=config, seed=seed)
     rollout = evaluate_answers(networks, answers, config)
-    kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1).mean()
-    return Measured(float(answers.scores.mean()), float((~answers.finished).float().mean()), float(kl))
+    kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1)  # (B,)
+    if folder is not None:
+        asked = [prompt.text for prompt in answers.prompts for _ in range(config.answers_per_prompt)]
+        columns = zip(asked, answers.texts, answers.finished, answers.scores, kl, strict=True)
+        keep_answers(
+            folder,
+            update,
+            [
+                {"prompt": p, "response": text, "finished": bool(ended), "score": float(s), "kl": float(k)}
+                for p, text, ended, s, k in columns
+            ],
+        )
+    return Measured(float(answers.scores.mean()), float((~answers.finished).float().mean()), float(kl.mean()))
+
+
+def keep_answers(folder: Path, update: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Add one look's answers to `held_out.jsonl`; what an interrupted run left of this look and later ones goes."""
+    path = folder / ANSWERS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    kept = [line for line in lines if json.loads(line)["update"] < update]
+    kept += [json.dumps({"update": update, **row}, ensure_ascii=False) for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(line + "\n" for line in kept))
 
 
 def held_out_reward(measured: Measured, *, mean: float, std: float, config: PolicyConfig) -> float:

@@ -89,7 +89,7 @@ def train(
     total = planned_updates(len(prompts), config)
 
     def judged(state: RunState) -> tuple[RunState, dict[str, float]]:
-        measured = measure(networks, tokenizer, held_out, score, config, eos=eos)
+        measured = measure(networks, tokenizer, held_out, score, config, eos=eos, folder=folder, update=state.update)
         record = {f"held_out/{name}": value for name, value in asdict(measured).items()}
         return judge(networks, measured, state, config, folder=folder), record
 
