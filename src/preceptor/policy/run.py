@@ -31,7 +31,7 @@ def run(config: PolicyConfig, context: StageContext) -> StageResult:
     start = str(base_artifact.path) if base_artifact else base
     folder = resolve_model(start, models_dir=context.settings.models_dir)
     with work_folder(config, context, base=folder, reward=reward) as work, context.store.building("policy") as build:
-        metrics = build_policy(
+        metrics = _builder(config)(
             start,
             reward,
             build.path,
@@ -42,7 +42,13 @@ def run(config: PolicyConfig, context: StageContext) -> StageResult:
             progress=context.progress,
             is_canceled=context.is_canceled,
         )
-        build.metadata.update(base_model=base, seed=config.seed, mode=config.mode, updates=metrics["updates"])
+        build.metadata.update(
+            algorithm=config.algorithm,
+            base_model=base,
+            seed=config.seed,
+            mode=config.mode,
+            updates=metrics["updates"],
+        )
         build.parents.extend(artifact.id for artifact in (reward_artifact, base_artifact) if artifact)
     return StageResult(summary=summary(metrics), artifact_id=build.artifact.id, metrics=metrics)
 
@@ -73,7 +79,7 @@ def train_with_ppo(
     if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{output_dir} exists and is not a trained policy: name a new folder.")
     with atomic_folder(target) as building:
-        return build_policy(
+        return _builder(settings)(
             base_model,
             reward,
             building,
@@ -86,6 +92,10 @@ def train_with_ppo(
 
 def summary(metrics: dict[str, Any]) -> str:
     """One sentence for a person."""
+    if "algorithm" in metrics:
+        from preceptor.policy.trl_state import summary_of
+
+        return summary_of(metrics)
     first, last, kl = metrics["score_first"], metrics["score_last"], metrics["kl_last"]
     minutes = metrics["ppo_seconds"] / 60
     return (
@@ -93,6 +103,15 @@ def summary(metrics: dict[str, Any]) -> str:
         f"the reward model's mean score went from {first:.3f} to {last:.3f} at {kl:.1f} nats of KL an answer; "
         f"answers went from {metrics['response_length_first']:.0f} to {metrics['response_length_last']:.0f} tokens."
     )
+
+
+def _builder(config: PolicyConfig) -> Callable[..., dict[str, Any]]:
+    """What trains with the algorithm of the config; TRL is loaded for its own alone."""
+    if config.algorithm == "ppo":
+        return build_policy
+    from preceptor.policy.trl_policy import build_with_trl
+
+    return build_with_trl
 
 
 def _no_progress(done: int, total: int, metrics: dict[str, Any]) -> None:

@@ -1,0 +1,80 @@
+"""The folder of a run under TRL goes in; where it stands, and the numbers that its record keeps, come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from preceptor.errors import ConflictError
+from preceptor.policy.build import WARM_START_FILE
+from preceptor.policy.checkpoint import FREE_TO_CHANGE, RunState
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.metrics import METRICS_FILE, read_metrics
+
+STATE_FILE = "preceptor_state.json"
+
+
+def resumed(work_dir: Path, settings: dict[str, Any]) -> tuple[Path, RunState] | None:
+    """The newest whole checkpoint and where it stands; one without our file was cut off.
+
+    Raises ConflictError where it was made under other settings.
+    """
+    whole = [path for path in work_dir.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    if not whole:
+        return None
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]))
+    record = json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
+    changed = sorted(
+        name
+        for name in settings.keys() | record["settings"].keys()
+        if name not in FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
+    )
+    if changed:
+        raise ConflictError(
+            f"{newest} was written by a run with another {', '.join(changed)}: "
+            "use the same settings, or remove it to start again."
+        )
+    return newest, RunState(**record["state"])
+
+
+def metrics_of(work_dir: Path, state: RunState, config: PolicyConfig) -> dict[str, Any]:
+    """The numbers a run's record keeps."""
+    rows = read_metrics(work_dir / METRICS_FILE)
+    ends = max(1, len(rows) // 10)
+
+    def ends_of(name: str) -> dict[str, float]:
+        found = [row[name] for row in rows if name in row]
+        short = name.rpartition("/")[2]
+        if not found:
+            return {}
+        return {f"{short}_first": sum(found[:ends]) / ends, f"{short}_last": sum(found[-ends:]) / ends}
+
+    held = [row["held_out/score"] for row in rows if "held_out/score" in row]
+    return {
+        **json.loads((work_dir / WARM_START_FILE).read_text(encoding="utf-8")),
+        "algorithm": config.algorithm,
+        "updates": state.update,
+        "published_update": state.best_update if state.best_update >= 0 else state.update,
+        "held_out_score": state.best_score if state.best_update >= 0 else None,
+        "held_out_kl": state.best_kl if state.best_update >= 0 else None,
+        "held_out_score_last": held[-1] if held else None,
+        "train_seconds": round(state.seconds, 1),
+        **ends_of("loss"),
+        **ends_of("reward"),
+        **ends_of("rewards/margins"),
+    }
+
+
+def summary_of(metrics: dict[str, Any]) -> str:
+    """One sentence for a person."""
+    said = (
+        f"{metrics['algorithm'].upper()} took {metrics['updates']} updates on {metrics['rows']} rows "
+        f"({metrics['train_seconds'] / 60:.1f} minutes)"
+    )
+    if metrics["held_out_score"] is None:
+        return f"{said}."
+    return (
+        f"{said}; published is the policy after {metrics['published_update']}: held-out score "
+        f"{metrics['held_out_score']:.3f} at {metrics['held_out_kl']:.1f} nats of KL an answer."
+    )
