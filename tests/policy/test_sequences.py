@@ -48,3 +48,12 @@ def test_padding_values_and_selecting_rows_round_trip() -> None:
     assert part.tokens().tolist() == [4, 5, 6, 7]
     assert part.ids.shape == (1, 5)
     assert sequences.answers_of(torch.tensor([1])).tolist() == [2, 3]
+
+
+def test_prompts_of_unlike_length_are_taken_apart_and_those_of_like_length_are_not() -> None:
+    widths = [3, 40, 4, 41]
+    unlike = pack([[1] * width for width in widths], [[[2]]] * 4)
+    parts = unlike.by_length(torch.tensor([0, 1, 2, 3]))
+    assert [sorted(part.tolist()) for part in parts] == [[1, 3], [0, 2]]
+    assert [part.tolist() for part in unlike.by_length(torch.tensor([3, 1]))] == [[3, 1]]
+    assert [part.tolist() for part in unlike.by_length(torch.tensor([2]))] == [[2]]

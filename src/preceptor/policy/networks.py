@@ -145,8 +145,9 @@ class FullNetworks:
         self.precision = precision
         self._reference_moved = False
         self._reference = copy.deepcopy(model).requires_grad_(False)
-        self._sampler = cast_weights(copy.deepcopy(self._reference), precision)
         self.model = model.requires_grad_(True)
+        # a copy only where the sampler's precision is another one
+        self._sampler = model if precision == "float32" else cast_weights(copy.deepcopy(self._reference), precision)
         self.critic = copy.deepcopy(body_of(model))
         self.value_head = nn.Linear(model.config.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
@@ -201,7 +202,8 @@ class FullNetworks:
     @torch.no_grad()
     def sampler(self) -> Any:
         """The language model in the compute precision, with the present weights."""
-        self._sampler.load_state_dict(self.model.state_dict())
+        if self._sampler is not self.model:
+            self._sampler.load_state_dict(self.model.state_dict())
         return self._sampler
 
 

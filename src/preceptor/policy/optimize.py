@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ def optimize(
         at_once = max(1, config.mini_batch_size // answers)  # the answers to a prompt stay together
         for chosen in torch.split(order, at_once * config.gradient_accumulation_steps):
             tokens = rollout.sequences.lengths[chosen].sum().float()
-            step = _accumulate(networks, optimizer, rollout, targets, torch.split(chosen, at_once), tokens, config)
+            parts = [part for mini in torch.split(chosen, at_once) for part in rollout.sequences.by_length(mini)]
+            step = _accumulate(networks, optimizer, rollout, targets, parts, tokens, config)
             for name, value in step.items():
                 sums[name] += value
             tokens_seen += float(tokens)
@@ -90,11 +92,11 @@ def _accumulate(
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     targets: Targets,
-    parts: tuple[torch.Tensor, ...],
+    parts: Iterable[torch.Tensor],
     tokens: torch.Tensor,
     config: PolicyConfig,
 ) -> dict[str, float]:
-    """Gradients of one optimizer step, summed over its mini-batches; sums over tokens of what is reported."""
+    """Gradients of one optimizer step, summed over its parts; sums over tokens of what is reported."""
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = defaultdict(float)
     for groups in parts:
