@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from fastapi import Depends
 from starlette.requests import Request
 
 from preceptor.errors import ModelError, NotFoundError, PreceptorError, StorageError
@@ -76,13 +77,12 @@ class Gateway:
         return self.models.source(choice.served)
 
 
-def gateway_of(request: Request) -> Gateway:
+async def gateway_of(request: Request, found: Installation = Depends(installation)) -> Gateway:
     """The gateway of this application, made with the first request."""
     state = request.app.state
     with _building:
         made = getattr(state, "preceptor_gateway", None)
         if made is None:
-            found = installation(request)
             made = Gateway(found, DocumentReader(found.settings.deployments_file), LocalModels(found.settings))
             state.preceptor_gateway = made
     if not isinstance(made, Gateway):

@@ -99,7 +99,7 @@ def current_principal_or_none(
     return principal
 
 
-def current_principal(principal: Principal | None = Depends(current_principal_or_none)) -> Principal:
+async def current_principal(principal: Principal | None = Depends(current_principal_or_none)) -> Principal:
     """The principal, or a 401 problem (pages send the browser to the sign-in page instead)."""
     if principal is None:
         raise Problem("sign-in-required")
@@ -116,7 +116,7 @@ class AccessRule:
 class RoleRule(AccessRule):
     """A dependency that lets the named roles pass."""
 
-    def __call__(self, principal: Principal = Depends(current_principal)) -> Principal:
+    async def __call__(self, principal: Principal = Depends(current_principal)) -> Principal:
         if self.roles is not None and principal.role not in self.roles:
             raise Problem("not-allowed", f"The role '{principal.role}' may not do this.")
         return principal
@@ -125,7 +125,7 @@ class RoleRule(AccessRule):
 class PublicRule(AccessRule):
     """A dependency that lets everyone pass and says so."""
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         return None
 
 

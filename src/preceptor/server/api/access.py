@@ -43,7 +43,7 @@ def expected_revision(if_match: str | None) -> int | None:
     return int(match[1])
 
 
-def json_body_only(request: Request) -> None:
+async def json_body_only(request: Request) -> None:
     """Refuse fields in the address: it ends up in logs, in histories and at proxies."""
     if request.query_params:
         raise Problem("use-json-body", "Send the same field names as a JSON object in the body.")

@@ -27,7 +27,7 @@ from preceptor.server.deps import Installation, installation
 Short = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
 
-def read_filters(
+async def read_filters(
     agent_name: Short = None,
     session_id: Short = None,
     review_status: Annotated[Literal["new", "accepted", "rejected"] | None, Query()] = None,
