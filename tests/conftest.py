@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -162,3 +163,42 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny GPT-2-type policy."""
     return _tiny_policy(tmp_path_factory.mktemp("tiny-gpt2"), kind="gpt2")
+
+
+def _tiny_classifier(folder: Path, *, labels: int) -> Path:
+    """A real BERT classifier of random weights, with the prompts that a reward model hands on."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from preceptor.modeling.resolve import resolve_model
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("all-MiniLM-L6-v2"))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=labels,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    rows = [{"prompt": f"Question number {i} about a fever", "split": "train"} for i in range(8)]
+    rows.append({"prompt": "kept back", "split": "test"})
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny reward model."""
+    return _tiny_classifier(tmp_path_factory.mktemp("tiny-reward"), labels=1)
+
+
+@pytest.fixture(scope="session")
+def two_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny classifier with two outputs, which is no reward model."""
+    return _tiny_classifier(tmp_path_factory.mktemp("two-outputs"), labels=2)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,32 +53,3 @@ def small_config() -> Callable[..., PolicyConfig]:
         return PolicyConfig(**{**values, **fields})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a real BERT reward model of random weights, with the prompts that it hands on."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    from preceptor.modeling.resolve import resolve_model
-
-    folder = tmp_path_factory.mktemp("tiny-reward")
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model("all-MiniLM-L6-v2"))
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=1,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    rows = [{"prompt": f"Question number {i} about a fever", "split": "train"} for i in range(8)]
-    rows.append({"prompt": "kept back", "split": "test"})
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder

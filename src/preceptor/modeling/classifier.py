@@ -11,6 +11,7 @@ from torch import Tensor
 
 from preceptor.errors import ModelError
 from preceptor.modeling.quiet import quiet_transformers
+from preceptor.modeling.resolve import unloadable
 from preceptor.modeling.sequences import EncodedPair
 
 
@@ -37,7 +38,7 @@ def load_classifier(folder: Path, *, trained: bool) -> tuple[Any, Any]:
                 **wanted,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"The model in {folder} cannot be loaded as a reward model: {error}") from error
+            raise ModelError(unloadable(f"The reward model in {folder}", error)) from error
     if trained and info["missing_keys"]:
         raise ModelError(
             f"{folder} lacks {len(info['missing_keys'])} weights of a reward model, "

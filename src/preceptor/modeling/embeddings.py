@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from preceptor.errors import ModelError
+from preceptor.modeling.resolve import unloadable
 
 FloatArray = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -74,7 +75,7 @@ def load_encoder(folder: Path, *, precision: Precision = "auto") -> Encoder:
                 folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise ModelError(f"The encoder in {folder} cannot be loaded: {error}") from error
+            raise ModelError(unloadable(f"The encoder in {folder}", error)) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or not tokenizer.is_fast:
         raise ModelError(f"The model in {folder} is not an encoder with CLS and SEP tokens: use the full mode for it.")
     model.eval().requires_grad_(False)

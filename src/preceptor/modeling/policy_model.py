@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preceptor.errors import ModelError
-from preceptor.modeling.resolve import require_policy, resolve_model
+from preceptor.modeling.resolve import require_policy, resolve_model, unloadable
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -39,7 +39,7 @@ def load_policy(
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"The policy {name_or_path} cannot be loaded: {error}") from error
+        raise ModelError(unloadable(f"The policy {name_or_path}", error)) from error
     finally:
         if bars:
             transformers_logging.enable_progress_bar()

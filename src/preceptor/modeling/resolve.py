@@ -28,7 +28,7 @@ def resolve_model(name: str, *, models_dir: Path | None = None) -> Path:
     """
     if not name or not name.strip():
         raise ModelError("The model name is empty: give a hub name such as gpt2, or a folder.")
-    cached = _hub_cache(name)
+    cached = hub_folder(name)
     if cached is not None:
         return _checked(cached, name)
     folder = Path(name).expanduser()
@@ -68,6 +68,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def unloadable(what: str, error: Exception) -> str:
+    """The sentence for a folder that transformers or safetensors refused; their words are often a whole page."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    return f"{what} cannot be loaded ({reason}). Its files are damaged or of another kind: make or copy them again."
+
+
 def model_kind(folder: Path) -> Kind:
     """What the folder holds: a policy (causal language model), a reward model, or a bare encoder."""
     if (folder / "head.safetensors").is_file():
@@ -95,7 +101,8 @@ def require_not_policy(folder: Path, name: str) -> None:
         raise ModelError(f"{name} is a policy; a reward model or an encoder is wanted here.")
 
 
-def _hub_cache(name: str) -> Path | None:
+def hub_folder(name: str) -> Path | None:
+    """The folder of a model in the Hugging Face cache of this machine, or None; asks no network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
