@@ -7,9 +7,9 @@ import json
 from preceptor.artifacts.store import Artifact
 from preceptor.db.engine import session_scope
 from preceptor.errors import GateRefused, InputError, StorageError
+from preceptor.gates import check_gates, refusal
 from preceptor.release import registry
 from preceptor.release.config import ReleaseConfig
-from preceptor.release.gates import check_gates, refusal
 from preceptor.release.switch import register_base, synchronize
 from preceptor.stage import StageContext, StageResult
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from preceptor.release.config import GateThresholds
-from preceptor.release.gates import check_gates, refusal
+from preceptor.gates import GateThresholds, check_gates, refusal
 
 GOOD: dict[str, Any] = {
     "win_rate": {"estimate": 0.7, "low": 0.58, "high": 0.8},
