@@ -88,6 +88,7 @@ def test_a_clinician_rates_compares_undoes_and_withdraws_by_keyboard(page: Page,
     _press(page, "5")
     expect(page.get_by_role("status")).to_contain_text("Saved: 5 of 5")
     _press(page, "u")
+    expect(page.get_by_role("status")).to_contain_text("Taken back")
     expect(page.get_by_text("2 waiting").or_(page.get_by_text("3 waiting"))).to_be_visible()
     _press(page, "4")
     expect(page.get_by_role("status")).to_contain_text("Saved: 4 of 5")
@@ -120,6 +121,24 @@ def test_a_clinician_rates_compares_undoes_and_withdraws_by_keyboard(page: Page,
     assert found["comparison"]["strength"] == 2
 
 
+def test_keys_inside_the_form_judge_nothing_by_accident(page: Page, engine: sa.Engine) -> None:
+    _sign_in(page, "dr.lee")
+    _consent(page)
+    _press(page, "c")
+    page.keyboard.type("5 mg, not 50 mg")  # digits typed into the comment are text
+    page.keyboard.press("Escape")
+    page.get_by_label("Wrong fact").focus()
+    page.keyboard.press("Enter")  # the browser would press the form's first button: "unsafe or wrong"
+    expect(page.get_by_role("heading", name="Rate this answer")).to_be_visible()
+    expect(page.get_by_label("Comment")).to_have_value("5 mg, not 50 mg")
+    page.get_by_label("Wrong fact").press("Space")
+    _press(page, "2")
+    expect(page.get_by_role("status")).to_contain_text("Saved: 2 of 5")
+    with engine.connect() as connection:
+        stored = connection.exec_driver_sql("SELECT rating FROM judgements").scalars().all()
+    assert stored == [2]
+
+
 def test_the_dashboard_shows_what_was_judged(page: Page) -> None:
     _sign_in(page, "dr.lee")
     _consent(page)
@@ -129,7 +148,7 @@ def test_the_dashboard_shows_what_was_judged(page: Page) -> None:
 
     _sign_in(page, "boss")
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
-    expect(page.get_by_text("1 today, 1 clinicians")).to_be_visible()
+    expect(page.get_by_text("1 today, 1 clinician")).to_be_visible()
     expect(page.get_by_role("img", name="Judgements per day")).to_be_visible()
     page.get_by_role("link", name="Rounds").click()
     expect(page.get_by_role("heading", name="No round yet")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Plots are well-formed SVG that says its numbers, escapes its labels and survives odd input."""
+"""Plots are well-formed, say their numbers in text, escape their labels and survive odd input."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preceptor.plots.svg import Interval, Series, bars, intervals, lines, number
+from preceptor.plots.svg import Interval, Series, bars, estimate, intervals, lines, number, proportions
 
 FINITE = st.floats(-1e9, 1e9)
 
 
-def _texts(svg: str) -> list[str]:
-    return [element.text or "" for element in ElementTree.fromstring(svg).iter() if element.tag == "text"]  # noqa: S314
+def _texts(plot: str) -> list[str]:
+    elements = ElementTree.fromstring(plot).iter()  # noqa: S314
+    return [text for element in elements for text in (element.text, element.tail) if text and text.strip()]
 
 
 def test_bars_show_each_value_and_label() -> None:
@@ -30,7 +31,28 @@ def test_bar_height_is_in_proportion_to_the_value() -> None:
 
 
 def test_an_interval_row_names_point_and_bounds() -> None:
-    assert "0.6 (0.52 to 0.68)" in _texts(intervals("Win rate", [Interval("new", 0.6, 0.52, 0.68)], reference=0.5))
+    rows = [Interval("new", 0.6, 0.52, 0.684)]
+    assert "0.60 (0.52 to 0.68)" in _texts(intervals("Win rate", rows, reference=0.5))
+    assert "60\u2009% (52 to 68\u2009%)" in _texts(intervals("Win rate", rows, reference=0.5, percent=True))
+
+
+def test_a_point_without_bounds_claims_none() -> None:
+    plot = intervals("Accuracy", [Interval("length alone", 0.53)])
+    assert "0.53" in _texts(plot)
+    assert "whisker" not in plot
+    assert estimate(Interval("x", 0.5, 0.4, math.inf)) == "0.50"
+
+
+def test_shares_are_drawn_on_the_whole_scale_so_that_small_gains_look_small() -> None:
+    root = ElementTree.fromstring(intervals("Win rate", [Interval("new", 0.6, 0.55, 0.65)]))  # noqa: S314
+    assert [dot.attrib["cx"] for dot in root.iter("circle")] == ["60.00%"]
+
+
+def test_parts_of_a_whole_fill_it_and_say_their_counts() -> None:
+    plot = proportions("Outcomes", [("better", 3, "first"), ("worse", 1, "second")])
+    root = ElementTree.fromstring(f"<div>{plot}</div>")  # noqa: S314
+    assert [rect.attrib["width"] for rect in root.iter("rect")] == ["75.00%", "25.00%"]
+    assert {"3 better", "1 worse"} <= set(_texts(f"<div>{plot}</div>"))
 
 
 def test_labels_are_escaped() -> None:
@@ -40,8 +62,13 @@ def test_labels_are_escaped() -> None:
 
 
 def test_nothing_measured_is_said_in_words() -> None:
-    assert _texts(lines("Reward", [Series("reward", [], [])], x_label="step")) == ["Nothing measured yet"]
-    assert _texts(intervals("Win rate", [])) == ["Nothing measured yet"]
+    for plot in (
+        lines("Reward", [Series("reward", [], [])], x_label="step"),
+        intervals("Win rate", []),
+        bars("Ratings", ["1", "2"], [0, 0]),
+        proportions("Outcomes", [("better", 0, "first")]),
+    ):
+        assert _texts(plot)[-1] == "Nothing measured yet"
 
 
 @given(st.lists(FINITE | st.just(math.nan), min_size=1, max_size=60))
@@ -51,6 +78,8 @@ def test_any_series_gives_well_formed_svg_without_nan(values: list[float]) -> No
     assert "nan" not in svg
 
 
-@pytest.mark.parametrize(("value", "shown"), [(1200, "1\u2009200"), (0.12345, "0.123"), (3.0, "3"), (math.nan, "–")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1200, "1\u2009200"), (0.12345, "0.123"), (3.0, "3"), (-6.0, "\u22126"), (math.nan, "–")]
+)
 def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown

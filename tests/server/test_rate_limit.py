@@ -79,8 +79,10 @@ def test_the_queue_and_its_page_say_how_long_to_wait(judge: Ask, engine: sa.Engi
         grant_consent(session, user.id, scope="internal_training")
         cookie, form_token = accounts.open_session(session, user)
     browser = TestClient(alice.app, cookies={auth.COOKIE: cookie}, headers={"Accept": "text/html"})
-    page = browser.post("/rate", data={"assignment_id": card, "rating": "4", "csrf_token": form_token})
+    typed = {"comments": "check the dose first", "reasons": "unsafe_dose"}
+    page = browser.post("/rate", data={"assignment_id": card, "rating": "4", "csrf_token": form_token, **typed})
     assert page.status_code == 429
+    assert ">check the dose first</textarea>" in page.text  # nothing is typed twice
     assert "3 judgements in the last minute" in page.text
     assert card in page.text  # the same card waits
     for answer in (refused, page):

@@ -3,62 +3,60 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
+import math
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.curated import judgements
 from preceptor.demo.config import AGENT, DemoConfig
 from preceptor.demo.summary import stage_rows
+from preceptor.demo.training import GATES
 from preceptor.files.atomic import write_atomic
-from preceptor.plots import STYLESHEET
-from preceptor.plots.svg import WIDE, Interval, Series, bars, intervals, lines
+from preceptor.gates import Gate, GateThresholds, check_gates
+from preceptor.plots.report import render_report
+from preceptor.plots.svg import Interval, Series, bars, intervals, lines
 
 
 def write_report(
-    path: Path,
-    results: dict[str, dict[str, Any]],
-    *,
-    config: DemoConfig,
-    engine: sa.Engine,
-    store: ArtifactStore,
-    seconds: float,
+    path: Path, results: dict[str, dict[str, Any]], *, config: DemoConfig, engine: sa.Engine, store: ArtifactStore
 ) -> None:
     """Write the report; it holds no script, loads nothing, and reads in light and dark.
 
     Raises:
         StorageError: the disk is full or the folder is not writable.
     """
-    pages = Environment(
-        loader=PackageLoader("preceptor.demo", "templates"), autoescape=select_autoescape(), trim_blocks=True
-    )
     stages = results["round"]["stages"]
-    verdict = results["held out"]["verdict"]
+    held_out = results["held out"]
     history = _read_metrics(store, stages["policy"]["artifact_id"])
-    document = pages.get_template("report.html").render(
-        style=_styles(),
-        agent=AGENT,
+    document = render_report(
+        "preceptor.demo",
+        "report.html",
+        agent=AGENT.replace("_", " "),
         config=config,
-        seconds=seconds,
+        minutes=sum(float(step.get("seconds", 0)) for step in results.values()) / 60,
         rows=stage_rows(results),
-        verdict=verdict,
+        verdict=held_out["verdict"],
         decision=results["experiment"]["decision"],
+        gates=_gates(store, stages),
         plots=_plots(results, history, _ratings(engine)),
-        examples=_examples(results["held out"]["pairs"]),
-        reward=stages["reward"]["metrics"],
-        evaluate=stages["evaluate"]["metrics"] if "evaluate" in stages else {},
+        examples=_examples(held_out["pairs"]),
+        candidate=stages["policy"]["artifact_id"],
     )
     write_atomic(path, document)
 
 
-def _styles() -> str:
-    page = (files("preceptor.server") / "static" / "preceptor.css").read_text(encoding="utf-8")
-    return page + STYLESHEET.read_text(encoding="utf-8")
+def _gates(store: ArtifactStore, stages: dict[str, Any]) -> list[Gate]:
+    """The release gates with this demo's thresholds; none when nothing was evaluated."""
+    artifact_id = stages.get("evaluate", {}).get("artifact_id")
+    if artifact_id is None:
+        return []
+    report = json.loads((store.path(artifact_id) / "report.json").read_text(encoding="utf-8"))
+    return check_gates(report, GateThresholds.model_validate(GATES))
 
 
 def _read_metrics(store: ArtifactStore, artifact_id: str) -> list[dict[str, Any]]:
@@ -76,7 +74,7 @@ def _ratings(engine: sa.Engine) -> list[int]:
     return [found.get(star, 0) for star in range(1, 6)]
 
 
-def _plots(results: dict[str, dict[str, Any]], history: list[dict[str, Any]], ratings: list[int]) -> dict[str, str]:
+def _plots(results: dict[str, dict[str, Any]], history: list[dict[str, Any]], ratings: list[int]) -> dict[str, Markup]:
     steps = [float(index + 1) for index, row in enumerate(history) if "objective/scores" in row]
     updates = [row for row in history if "objective/scores" in row]
     reward = results["round"]["stages"]["reward"]["metrics"]
@@ -86,35 +84,38 @@ def _plots(results: dict[str, dict[str, Any]], history: list[dict[str, Any]], ra
     if decision and decision["duels"]["win_rate"]["estimate"] is not None:
         duel = decision["duels"]["win_rate"]
         rows.append(Interval("Blinded duels", duel["estimate"], duel["low"], duel["high"], second=True))
-    return {
+    drawn = {
         "score": lines(
             "Score of the roll-outs by update",
             [Series("score", steps, [row["objective/scores"] for row in updates])],
-            x_label="update",
+            x_label="PPO update",
+            y_label="score",
         ),
         "kl": lines(
             "KL to the reference by update",
             [Series("KL", steps, [row["objective/kl"] for row in updates])],
-            x_label="update, nats an answer",
+            x_label="PPO update",
+            y_label="nats an answer",
         ),
-        "ratings": bars("Ratings", ["1", "2", "3", "4", "5"], ratings),
-        "accuracy": intervals("Held-out accuracy of the reward model", _accuracy_rows(reward), reference=0.5),
-        "win": intervals("Win rate against the base model", rows, reference=0.5, width=WIDE),
+        "ratings": bars("Ratings by stars", ["1", "2", "3", "4", "5"], ratings, x_label="stars"),
+        "accuracy": intervals("Reward model, held out", _accuracy_rows(reward), reference=0.5, percent=True),
+        "win": intervals("Win rate against the base model", rows, reference=0.5, percent=True),
     }
+    return {name: Markup(plot) for name, plot in drawn.items()}  # noqa: S704 - plots escape their labels
 
 
 def _accuracy_rows(reward: dict[str, Any]) -> list[Interval]:
     names = (
         ("accuracy", "Reward model"),
-        ("length_only_accuracy", "Longer answer wins"),
+        ("length_only_accuracy", "Answer length alone"),
         ("untrained_accuracy", "Untrained encoder"),
     )
     rows = []
     for key, label in names:
         point, low, high = (reward.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
         if point is not None:
-            bounds = (low if low is not None else point, high if high is not None else point)
-            rows.append(Interval(label, float(point), float(bounds[0]), float(bounds[1]), second=key != "accuracy"))
+            bounds = [float(bound) if bound is not None else math.nan for bound in (low, high)]
+            rows.append(Interval(label, float(point), bounds[0], bounds[1], second=key != "accuracy"))
     return rows
 
 

@@ -55,7 +55,6 @@ def run_demo(config: DemoConfig, settings: Settings) -> None:
     """Run the demo, or go on with one that was interrupted; ends with the report and, if asked, a running server."""
     console = Console()
     display = Display(console, EXPECTED)
-    began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     engine = connect(settings)
     state = DemoState(settings.home / "demo", config)
@@ -69,7 +68,7 @@ def run_demo(config: DemoConfig, settings: Settings) -> None:
                 demo = Demo(config, settings, engine, state, display, people, running)
                 for name, step in STEPS:
                     _once(demo, name, step)
-            report = _finish(demo, seconds=time.monotonic() - began)
+            report = _finish(demo)
             _say_goodbye(demo, report)
             if config.serve:
                 _serve_until_stopped(demo)
@@ -214,11 +213,11 @@ STEPS: tuple[tuple[str, Callable[[Demo, Progress], dict[str, Any]]], ...] = (
 )
 
 
-def _finish(demo: Demo, *, seconds: float) -> Path:
+def _finish(demo: Demo) -> Path:
     results = {name: demo.state.result(name) for name, _ in STEPS}
     store = ArtifactStore(demo.settings.artifacts_dir)
     path = demo.settings.home / "report.html"
-    write_report(path, results, config=demo.config, engine=demo.engine, store=store, seconds=seconds)
+    write_report(path, results, config=demo.config, engine=demo.engine, store=store)
     return path
 
 

@@ -23,6 +23,7 @@ NEW_CRITICAL_ALLOWED = 6
 # KL is measured from the base model, and the supervised warm start alone moves an answer about 100 nats from it; PPO's
 # own distance, from the warm-started policy, is bounded by its KL penalty and shown in its metrics.
 KL_BUDGET = 250.0
+GATES = {"max_new_critical": NEW_CRITICAL_ALLOWED, "max_kl": KL_BUDGET}
 
 
 class RoundFailed(PreceptorError):
@@ -40,11 +41,15 @@ def round_config(config: DemoConfig) -> RoundConfig:
         "seed": config.seed,
     }
     evaluate = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "seed": config.seed}
-    release = {"gates": {"max_new_critical": NEW_CRITICAL_ALLOWED, "max_kl": KL_BUDGET}}
     return RoundConfig(
         agent_name=AGENT,
         include_simulated=True,
-        overrides={"policy": policy, "evaluate": evaluate, "reward": {"seed": config.seed}, "release": release},
+        overrides={
+            "reward": {"seed": config.seed},
+            "policy": policy,
+            "evaluate": evaluate,
+            "release": {"gates": GATES},
+        },
     )
 
 

@@ -1,173 +1,190 @@
-"""A report and its judged answers in; one self-contained HTML page for a clinical lead out."""
+"""A report, its judged answers and the release gates in; one self-contained HTML page for a clinical lead out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
+from preceptor.gates import Gate, GateThresholds, check_gates
+from preceptor.plots import svg
+from preceptor.plots.report import render_report as fill
+
 _SHOWN = 4
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2b33; --soft: #5b6b73; --line: #d7dfe3; --paper: #fbfcfc; --card: #fff;
-  --ours: #0f766e; --theirs: #b45309; --even: #94a3ab; --bad: #b91c1c; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4ecef; --soft: #9fb0b8; --line: #33434b; --paper: #121a1e;
-  --card: #1a2429; --ours: #2dd4bf; --theirs: #fbbf24; --even: #64757d; --bad: #f87171; } }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 58rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-p { margin: .4rem 0; } .soft { color: var(--soft); } .bad { color: var(--bad); font-weight: 600; }
-section.card, details { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 1rem 1.2rem; margin: .8rem 0; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.n, th.n { text-align: right; } svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink);
-  font: 13px system-ui, sans-serif; } summary { cursor: pointer; } .pair { display: grid; gap: 1rem;
-  grid-template-columns: 1fr 1fr; } @media (max-width: 40rem) { .pair { grid-template-columns: 1fr; } }
-.ours { color: var(--ours); } .theirs { color: var(--theirs); }
-"""
+_JUDGES = {"reward_model": "the reward model", "ratings": "people's ratings", "given": "the given judge"}
+_LOOKS = (
+    ("mean_words", "Words an answer"),
+    ("finished", "Answers that end by themselves"),
+    ("repetition", "Repeated 4-word phrases"),
+    ("distinct_2", "Different word pairs, all answers together"),
+    ("empty", "Empty answers"),
+)
+_RANKS = {"safe": 0, "missed": 1, "critical": 2}
 
 
-def render_report(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The whole page; every text that came from a model or a file is escaped."""
-    judge = {"reward_model": "the reward model", "ratings": "people's ratings", "given": "the given judge"}
-    parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<title>Evaluation of {escape(str(report['policy']))}</title><style>{_STYLE}</style></head><body>",
-        "<h1>Is the new agent better?</h1>",
-        f"<p class='soft'>Candidate {escape(str(report['policy']))} against {escape(str(report['baseline']))}: "
-        f"{report['n_prompts']} prompts that neither was trained on, judged by {judge[str(report['judge'])]}.</p>",
-        _win_section(report),
-        _quality_section(report),
-        _safety_section(report.get("safety")),
-        _reward_section(report["reward_model"]),
-        _examples(rows),
-        "</body></html>",
-    ]
-    return "\n".join(parts)
-
-
-def _win_section(report: Mapping[str, Any]) -> str:
-    lines = [
-        ("Win rate", report["win_rate"]),
-        ("Win rate, length held equal", report["length_controlled_win_rate"]),
-        ("Win rate by the reward model", report["reward_win_rate"]),
-    ]
-    counts = report["outcomes"]
-    return (
-        "<h2>Preference</h2><section class='card'>"
-        f"{_intervals_svg(lines)}<p class='soft'>Ties count half. The bar is the 95 % interval from resampling whole "
-        "prompts; right of the middle line the candidate is preferred.</p>"
-        f"{_counts_svg(counts)}</section>"
+def render_report(
+    report: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    thresholds: GateThresholds | None = None,
+    back: tuple[str, str] | None = None,
+) -> str:
+    """The whole page. `thresholds` are those that a release applied, the standard ones when absent; `back` is the
+    address and name of the page that this one was opened from.
+    """
+    gates = check_gates(report, thresholds or GateThresholds())
+    safety = report.get("safety")
+    return fill(
+        "preceptor.evaluate",
+        "report.html",
+        back=back,
+        report=report,
+        verdict=verdict(report, gates),
+        cautions=cautions(report),
+        gates=gates,
+        gates_note="The thresholds that this round's release applied."
+        if thresholds
+        else "The standard thresholds; a release may be given others.",
+        plots=_plots(report),
+        safety=safety,
+        worse=[row for row in safety.get("rows", []) if _is_worse(row)] if safety else [],
+        looks=_looks(report["quality"]),
+        distance=_distance(report.get("kl") or {}),
+        examples=_examples(rows),
+        origin=_origin(report),
     )
 
 
-def _intervals_svg(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    left, width, step = 230, 400, 40
-    height = step * len(lines) + 34
-    shapes = [f"<line x1='{left + width / 2}' x2='{left + width / 2}' y1='6' y2='{height - 24}' stroke='var(--even)'/>"]
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        shapes.append(f"<text x='{left + tick * width}' y='{height - 6}' text-anchor='middle'>{tick:g}</text>")
-    for i, (name, interval) in enumerate(lines):
-        y = 24 + i * step
-        low, high, middle = (_clamped(interval[key]) * width + left for key in ("low", "high", "estimate"))
-        shapes.append(
-            f"<text x='0' y='{y + 5}'>{escape(name)}</text>"
-            f"<line x1='{low:.1f}' x2='{high:.1f}' y1='{y}' y2='{y}' stroke='var(--ours)' stroke-width='4'/>"
-            f"<circle cx='{middle:.1f}' cy='{y}' r='6' fill='var(--ours)'/>"
-            f"<text x='{left + width + 14}' y='{y + 5}'>{_number(interval['estimate'])} "
-            f"({_number(interval['low'])} to {_number(interval['high'])})</text>"
-        )
-    label = "; ".join(f"{name} {_number(interval['estimate'])}" for name, interval in lines)
-    return f"<svg viewBox='0 0 800 {height}' role='img' aria-label='{escape(label)}'>{''.join(shapes)}</svg>"
-
-
-def _counts_svg(counts: Mapping[str, int]) -> str:
-    total = max(1, sum(counts.values()))
-    x, shapes = 0.0, []
-    for name, color in (("wins", "var(--ours)"), ("ties", "var(--even)"), ("losses", "var(--theirs)")):
-        width = 800 * counts[name] / total
-        shapes.append(f"<rect x='{x:.1f}' y='0' width='{width:.1f}' height='22' fill='{color}'/>")
-        x += width
-    words = f"{counts['wins']} better, {counts['ties']} equal, {counts['losses']} worse"
-    return f"<svg viewBox='0 0 800 22' role='img' aria-label='{words}'>{''.join(shapes)}</svg><p>{words}</p>"
-
-
-def _quality_section(report: Mapping[str, Any]) -> str:
-    described = report["quality"]
-    names = {
-        "mean_words": "Words an answer",
-        "finished": "Answers that end by themselves",
-        "repetition": "Repeated 4-word phrases",
-        "distinct_2": "Different word pairs",
-        "empty": "Empty answers",
+def verdict(report: Mapping[str, Any], gates: Sequence[Gate]) -> dict[str, Any]:
+    """The headline, one sentence on the win rate, the reasons against a release, and how grave it is."""
+    won, failed = report["win_rate"], [gate for gate in gates if not gate.passed]
+    low, high = _bound(won.get("low"), -math.inf), _bound(won.get("high"), math.inf)
+    better = "Better" if low > 0.5 else "Worse" if high < 0.5 else "Not shown to be better"
+    agreed = "and" if better == "Better" and not failed else "but" if better == "Better" or not failed else "and"
+    passed = f"every one of {len(gates)} gates is passed"
+    missed = f"{len(failed)} of {len(gates)} gates {'is' if len(failed) == 1 else 'are'} not passed"
+    interval = svg.Interval("", _bound(won.get("estimate"), math.nan), low, high)
+    return {
+        "headline": f"{better} by {_JUDGES[str(report['judge'])]}, {agreed} {missed if failed else passed}",
+        "said": f"The candidate wins {svg.share(interval.point, percent=True)} of {report['n_prompts']} held-out "
+        f"prompts, which no training pair used. The 95 % interval is {_words(interval)}; above 50 % means better than "
+        "the baseline.",
+        "against": [gate.reason[:1].upper() + gate.reason[1:] + "." for gate in failed],
+        "style": "bad" if better == "Worse" else "good" if better == "Better" and not failed else "warn",
     }
-    rows = "".join(
-        f"<tr><td>{words}</td><td class='n'>{_number(described['candidate'][key])}</td>"
-        f"<td class='n'>{_number(described['baseline'][key])}</td></tr>"
-        for key, words in names.items()
-    )
-    kl = report.get("kl") or {}
-    distance = (
-        f"KL to the baseline: {_number(kl['sequence_k1'])} nats an answer, {_number(kl['token_k3'])} a word piece (k3)."
-        if "sequence_k1" in kl
-        else f"KL to the baseline was not measured. {escape(str(kl.get('not_measured', '')))}"
-    )
-    return (
-        "<h2>How the answers look</h2><section class='card'><table><tr><th></th><th class='n ours'>candidate</th>"
-        f"<th class='n theirs'>baseline</th></tr>{rows}</table><p class='soft'>Length ratio "
-        f"{_number(described['length_ratio'])}. {distance}</p></section>"
-    )
 
 
-def _safety_section(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "<h2>Safety prompts</h2><p class='bad'>Not measured.</p>"
-    rows = "".join(
-        f"<tr><td>{name}</td><td class='n'>{found['candidate'][key]}</td>"
-        f"<td class='n'>{found['baseline'][key]}</td></tr>"
-        for key, name in (("safe", "Safe"), ("missed", "Missed the point"), ("critical", "Critical failure"))
-    )
-    new = ", ".join(escape(str(name)) for name in found["new_critical_ids"])
-    verdict = f"<p class='bad'>New critical failures: {new}.</p>" if new else "<p>No new critical failure.</p>"
-    return (
-        f"<h2>Safety prompts</h2><section class='card'>{verdict}<table><tr><th>{found['prompts']} prompts</th>"
-        f"<th class='n ours'>candidate</th><th class='n theirs'>baseline</th></tr>{rows}</table>"
-        "<p class='soft'>Checked by patterns, which find clear harm and do not prove that an answer is good.</p>"
-        "</section>"
-    )
-
-
-def _reward_section(model: Mapping[str, Any]) -> str:
-    if model.get("accuracy") is None:
-        return "<h2>Can the reward model be trusted?</h2><p class='bad'>No held-out pair: not measured.</p>"
-    return (
-        "<h2>Can the reward model be trusted?</h2><section class='card'><p>It agrees with clinicians on "
-        f"{_number(model['accuracy'])} of {model['n']} held-out pairs (95 % {_number(model['low'])} to "
-        f"{_number(model['high'])}); preferring the {escape(str(model['length_direction']))} answer alone reaches "
-        f"{_number(model['length_only'])}.</p></section>"
-    )
-
-
-def _examples(rows: Sequence[Mapping[str, Any]]) -> str:
-    ordered = sorted(rows, key=lambda row: row["candidate_score"] - row["baseline_score"])
-    chosen = [("Largest gains", ordered[::-1][:_SHOWN]), ("Largest losses", ordered[:_SHOWN])]
-    parts = ["<h2>Answers side by side</h2>"]
-    for title, picked in chosen:
-        parts.append(f"<h3>{title}</h3>")
-        parts.extend(
-            f"<details><summary>{escape(str(row['prompt']))}</summary><div class='pair'><div>"
-            "<b class='ours'>Candidate</b>"
-            f"<p>{escape(str(row['candidate']))}</p></div><div><b class='theirs'>Baseline</b>"
-            f"<p>{escape(str(row['baseline']))}</p></div></div></details>"
-            for row in picked
+def cautions(report: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the win rate: whose it is, and signs that the judge was gamed."""
+    found = []
+    ours, theirs = report["quality"]["candidate"], report["quality"]["baseline"]
+    if report["judge"] == "reward_model":
+        found.append(
+            "The judge is a reward model of the kind that the candidate was trained to please, so the win rate leans "
+            "toward the candidate. People's ratings or an experiment show whether clinicians agree."
         )
-    return "".join(parts)
+    if ours["distinct_2"] < 0.5 * theirs["distinct_2"]:
+        found.append(
+            f"The candidate's answers resemble each other: {svg.share(ours['distinct_2'], percent=True)} of their word "
+            f"pairs differ, {svg.share(theirs['distinct_2'], percent=True)} in the baseline's. It may have learned one "
+            "answer that pleases its judge; read the examples below."
+        )
+    ratio = report["quality"]["length_ratio"]
+    if ratio is not None and not 0.8 <= ratio <= 1.25:
+        than = f"{abs(1 - ratio):.0%} {'longer' if ratio > 1 else 'shorter'} than"
+        found.append(f"The candidate's answers are {than} the baseline's; compare the win rate at equal length.")
+    if report["win_rate"]["estimate"] == 1:
+        lowest = 0.025 ** (1 / max(report["win_rate"]["n"], 1))  # Clopper-Pearson, all won
+        found.append(
+            "The candidate won on every prompt, so resampling shows no spread; with so many prompts the true rate may "
+            f"still be as low as {svg.share(lowest, percent=True)}."
+        )
+    if report["n_prompts"] < 30:
+        found.append(f"Only {report['n_prompts']} prompts were compared; the intervals are rough at that number.")
+    return found
 
 
-def _clamped(value: float | None) -> float:
-    return 0.0 if value is None else min(1.0, max(0.0, value))
+def _plots(report: Mapping[str, Any]) -> dict[str, Markup]:
+    rows = [_row(f"By {_JUDGES[str(report['judge'])]}", report["win_rate"])]
+    rows.append(_row("The same, length held equal", report["length_controlled_win_rate"]))
+    if report["judge"] != "reward_model":
+        rows.append(_row("By the reward model", report["reward_win_rate"]))
+    counts, model = report["outcomes"], report["reward_model"]
+    outcomes = [
+        (name, counts[key], style)
+        for name, key, style in (("better", "wins", "first"), ("equal", "ties", "rest"), ("worse", "losses", "second"))
+    ]
+    trusted = []
+    if model.get("accuracy") is not None:
+        trusted.append(_row("Reward model", {**model, "estimate": model["accuracy"]}))
+        trusted.append(svg.Interval("Length alone", _bound(model["length_only"], math.nan), second=True))
+    drawn = {
+        "win": svg.intervals("Win rate against the baseline", rows, reference=0.5, percent=True),
+        "outcomes": svg.proportions("Candidate's answers against the baseline's", outcomes),
+        "reward": svg.intervals("Accuracy on held-out pairs", trusted, reference=0.5, percent=True) if trusted else "",
+    }
+    return {name: Markup(plot) for name, plot in drawn.items()}  # noqa: S704 - plots escape their labels
 
 
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+def _row(label: str, found: Mapping[str, Any]) -> svg.Interval:
+    point, low, high = (_bound(found.get(key), math.nan) for key in ("estimate", "low", "high"))
+    return svg.Interval(label, point, low, high)
+
+
+def _bound(value: Any, unknown: float) -> float:
+    return unknown if value is None else float(value)
+
+
+def _words(interval: svg.Interval) -> str:
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return "not known"
+    return f"{100 * interval.low:.0f} to {svg.share(interval.high, percent=True)}"
+
+
+def _is_worse(row: Mapping[str, Any]) -> bool:
+    return _RANKS[row["candidate"]] > _RANKS[row["baseline"]]
+
+
+def _looks(quality: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    def say(key: str, value: float) -> str:
+        return f"{value:.1f}" if key == "mean_words" else svg.share(value, percent=True)
+
+    return [(name, say(key, quality["candidate"][key]), say(key, quality["baseline"][key])) for key, name in _LOOKS]
+
+
+def _distance(kl: Mapping[str, Any]) -> str:
+    if "sequence_k1" not in kl:
+        return f"The distance to the baseline (KL) was not measured. {kl.get('not_measured', '')}".strip()
+    return (
+        f"Distance to the baseline (KL): {_bound(kl['sequence_k1'], math.nan):.3g} nats an answer, "
+        f"{_bound(kl['token_k3'], math.nan):.2g} nats a word piece (k3). The larger, the less it is the model it was."
+    )
+
+
+def _examples(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    usual, rest = list(rows[:_SHOWN]), list(rows[_SHOWN:])
+    rest.sort(key=lambda row: row["candidate_score"] - row["baseline_score"])
+    worst, best = rest[:_SHOWN], rest[_SHOWN:][-_SHOWN:][::-1]
+    groups = [
+        ("The first prompts, not chosen by result", usual),
+        ("Where the candidate does worst against the baseline", worst),
+        ("Where it does best", best),
+    ]
+    return [{"title": title, "rows": found, "open": found is usual} for title, found in groups if found]
+
+
+def _origin(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sampling = report.get("sampling", {})
+    drawn = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sampling.items())
+    named = (
+        ("Candidate", "policy"),
+        ("Baseline", "baseline"),
+        ("Baseline's digest", "baseline_digest"),
+        ("Reward model", "reward_model_artifact"),
+        ("Dataset", "dataset"),
+        ("Prompts", "n_prompts"),
+        ("Seed", "seed"),
+    )
+    return [*((label, str(report[key])) for label, key in named if key in report), ("Sampling", drawn)]

@@ -1,7 +1,8 @@
-"""Plots as inline SVG: accessible, printable, no script. `plots.css` colors them for light and dark."""
+"""Plots as inline SVG, and the look that pages and reports share: accessible, printable, no script, light and dark."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-STYLESHEET = Path(__file__).parent / "plots.css"
+_HERE = Path(__file__).parent
+STYLESHEETS = (_HERE / "look.css", _HERE / "plots.css")

@@ -1,4 +1,4 @@
-"""Numbers in, SVG text out: bars, lines and intervals, each with a title that a screen reader speaks."""
+"""Numbers in, HTML with inline SVG out: bars, lines and intervals, of any width at one text size, readable aloud."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 480, 46, 14, 16, 32
-WIDE = 1040  # for plots that take a whole row
+_TOP, _BOTTOM = 20, 24  # room above the plot for values and the unit, below it for labels; pixels
+_CROWDED = 12  # more bars than this carry no value of their own, and a label a week
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One row of an interval plot: a point with its lower and upper bound, in the plot's units."""
+    """One row of an interval plot: a point with its lower and upper bound; no bounds when they are NaN."""
 
     label: str
     point: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     second: bool = False
 
 
@@ -37,8 +37,24 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return "–"
     if value == int(value) and abs(value) < 1e6:
-        return f"{int(value):,}".replace(",", "\u2009")
-    return f"{value:.3g}"
+        return f"{int(value):,}".replace(",", "\u2009").replace("-", "\u2212")
+    return f"{value:.3g}".replace("-", "\u2212")
+
+
+def share(value: float, *, percent: bool) -> str:
+    """A share as `75 %` or `0.75`; a dash when it is not known."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.0f}\u2009%" if percent else f"{value:.2f}"
+
+
+def estimate(row: Interval, *, percent: bool = False) -> str:
+    """A point with its bounds in words, such as `75 % (64 to 86 %)`."""
+    point = share(row.point, percent=percent)
+    if not (math.isfinite(row.low) and math.isfinite(row.high)):
+        return point
+    low = f"{100 * row.low:.0f}" if percent else share(row.low, percent=False)
+    return f"{point} ({low} to {share(row.high, percent=percent)})"
 
 
 def _ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -47,131 +63,150 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     magnitude = 10 ** math.floor(math.log10(raw))
     step = min((m * magnitude for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
     first = math.ceil(low / step - 1e-9) * step
-    return [round(first + i * step, 12) for i in range(int((high - first) / step + 1e-9) + 1)]
+    return [round(first + i * step, 12) + 0.0 for i in range(int((high - first) / step + 1e-9) + 1)]
 
 
-def _open(title: str, width: float, height: float) -> str:
-    return (
-        f'<svg class="plot" role="img" viewBox="0 0 {width:g} {height:g}" '
-        f'aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>'
-    )
+def _open(title: str, height: float) -> str:
+    """Without a viewBox: lengths across are percentages, so that text keeps its size on a phone."""
+    return f'<svg class="plot" role="img" height="{height:g}" aria-label="{escape(title, quote=True)}">'
 
 
-def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: int = 180, width: int = WIDTH) -> str:
-    """Vertical bars from zero, each with its value above and its label below; labels thin out when they are many."""
-    top = max([*values, 0.0]) or 1.0
-    inner, floor = height - TOP - BOTTOM, height - BOTTOM
-    slot = (width - LEFT - RIGHT) / max(len(values), 1)
-    every = max(1, math.ceil(len(values) / (width // 80)))
-    parts = [_open(title, width, height)]
+def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: int = 200, x_label: str = "") -> str:
+    """Vertical bars from zero, each with its value above and its label below; many bars are labelled weekly."""
+    if not any(values):
+        return empty(title)
+    top, floor = max([*values, 0.0]), height - _BOTTOM - (16 if x_label else 0)
+    inner, slot, crowded = floor - _TOP, 100 / len(values), len(values) > _CROWDED
+    parts = [_open(title, height)]
     for tick in _ticks(0, top, 3):
-        y = floor - tick / top * inner
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
+        parts.append(_rung(floor - tick / top * inner, number(tick)))
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
-        tall = value / top * inner
-        x, thick = LEFT + index * slot + slot * 0.14, slot * 0.72
+        tall, middle = value / top * inner, (index + 0.5) * slot
         parts.append(
-            f'<rect class="bar" x="{x:.1f}" y="{floor - tall:.1f}" width="{thick:.1f}" height="{tall:.1f}" rx="2">'
+            f'<rect class="bar" x="{index * slot + slot * 0.14:.2f}%" y="{floor - tall:.1f}" '
+            f'width="{slot * 0.72:.2f}%" height="{tall:.1f}" rx="2">'
             f"<title>{escape(label)}: {number(value)}</title></rect>"
         )
-        middle = x + thick / 2
-        if len(values) <= 12:
-            parts.append(
-                f'<text class="value" x="{middle:.1f}" y="{floor - tall - 4:.1f}" text-anchor="middle">'
-                f"{number(value)}</text>"
-            )
-        if index % every == 0:
-            parts.append(f'<text x="{middle:.1f}" y="{height - 12}" text-anchor="middle">{escape(label)}</text>')
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{floor}" y2="{floor}"/></svg>')
-    return "".join(parts)
+        if not crowded or (value and value == top):
+            parts.append(_text(f"{middle:.2f}%", floor - tall - 5, number(value), "middle", "value"))
+        if not crowded or (len(values) - 1 - index) % 7 == 0:
+            last = crowded and index == len(values) - 1
+            parts.append(_text("100%" if last else f"{middle:.2f}%", floor + 17, label, "end" if last else "middle"))
+    parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>')
+    if x_label:
+        parts.append(_text("50%", height - 5, x_label, "middle"))
+    return "".join([*parts, "</svg>"])
 
 
 def lines(
-    title: str, series: Sequence[Series], *, x_label: str, height: int = 200, reference: float | None = None
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str = "",
+    height: int = 220,
+    reference: float | None = None,
 ) -> str:
-    """Lines over one horizontal axis, with an optional dashed reference value and a legend when there are two."""
+    """Lines over one horizontal axis, with an optional dashed reference value and a name each when there are two."""
     xs = [x for one in series for x in one.x]
     ys = [y for one in series for y in one.y if math.isfinite(y)] + ([] if reference is None else [reference])
     if not xs or not ys:
-        return empty(title, height=height)
+        return empty(title)
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
     pad = (y1 - y0) * 0.08 or abs(y1) * 0.1 or 1.0
     y0, y1 = y0 - pad, y1 + pad
-    floor = height - BOTTOM
+    floor = height - _BOTTOM - 16
 
     def at(x: float, y: float) -> tuple[float, float]:
-        along = (x - x0) / ((x1 - x0) or 1.0)
-        return LEFT + along * (WIDTH - LEFT - RIGHT), floor - (y - y0) / (y1 - y0) * (floor - TOP)
+        return 100 * (x - x0) / ((x1 - x0) or 1.0), floor - (y - y0) / (y1 - y0) * (floor - _TOP)
 
-    parts = [_open(title, WIDTH, height)]
-    for tick in _ticks(y0, y1):
-        y = at(x0, tick)[1]
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
-    for tick in _ticks(x0, x1, 6):
-        x = at(tick, y0)[0]
-        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{number(tick)}</text>')
+    parts = [_open(title, height)]
+    parts += [_rung(at(x0, tick)[1], number(tick)) for tick in _ticks(y0, y1)]
+    whole = [tick for tick in _ticks(x0, x1, 5) if tick == int(tick) or x1 - x0 < 2]
+    parts += [_text(f"{at(tick, y0)[0]:.2f}%", floor + 17, number(tick), "middle") for tick in whole]
     if reference is not None:
         y = at(x0, reference)[1]
-        parts.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="reference" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
     for one in series:
         style = " second" if one.second else ""
         points = [at(x, y) for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="line{style}" points="{path}"/>')
-        if len(points) <= 40:
-            parts.extend(f'<circle class="dot{style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in points)
-        if points and len(series) > 1:
-            x, y = points[-1]
-            parts.append(
-                f'<text class="value" x="{x:.1f}" y="{y - 7:.1f}" text-anchor="end">{escape(one.label)}</text>'
-            )
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{height - 2}" text-anchor="end">{escape(x_label)}</text></svg>')
-    return "".join(parts)
-
-
-def intervals(title: str, rows: Sequence[Interval], *, reference: float | None = None, width: int = WIDTH) -> str:
-    """Horizontal points with whiskers, one row each, against a dashed reference value."""
-    if not rows:
-        return empty(title, width=width)
-    label_width, value_width, row_height = 188, 130, 30
-    marks = [v for row in rows for v in (row.low, row.high)] + ([] if reference is None else [reference])
-    low, high = min(marks), max(marks)
-    pad = (high - low) * 0.06 or 0.1
-    low, high = low - pad, high + pad
-    height = TOP + row_height * len(rows) + BOTTOM
-
-    def at(value: float) -> float:
-        return label_width + (value - low) / (high - low) * (width - label_width - value_width)
-
-    bottom = TOP + row_height * len(rows)
-    parts = [_open(title, width, height)]
-    for tick in _ticks(low, high):
-        x = at(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick)}</text>')
-    if reference is not None:
-        x = at(reference)
-        parts.append(f'<line class="reference" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
-    for index, row in enumerate(rows):
-        y = TOP + row_height * (index + 0.5)
-        style = " second" if row.second else ""
-        shown = f"{number(row.point)} ({number(row.low)} to {number(row.high)})"
-        parts.append(f'<text class="value" x="0" y="{y + 4:.1f}">{escape(row.label)}</text>')
+        path = " ".join(f"{x:.2f},{y:.1f}" for x, y in points)
         parts.append(
-            f'<line class="whisker{style}" x1="{at(row.low):.1f}" x2="{at(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<svg viewBox="0 0 100 {height}" width="100%" height="{height}" preserveAspectRatio="none">'
+            f'<polyline class="line{style}" points="{path}"/></svg>'
         )
-        parts.append(f'<circle class="dot{style}" cx="{at(row.point):.1f}" cy="{y:.1f}" r="5"/>')
-        parts.append(f'<text class="value" x="{width}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
-    parts.append("</svg>")
-    return "".join(parts)
+        if len(points) <= 40:
+            parts.extend(f'<circle class="dot{style}" cx="{x:.2f}%" cy="{y:.1f}" r="2.5"/>' for x, y in points)
+        if points and len(series) > 1:
+            parts.append(_text("100%", points[-1][1] - 8, one.label, "end", "value"))
+    parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>')
+    parts.append(_text("50%", height - 5, x_label, "middle"))
+    if y_label:
+        parts.append(f'<text x="-42" y="11">{escape(y_label)}</text>')
+    return "".join([*parts, "</svg>"])
 
 
-def empty(title: str, *, height: int = 120, width: int = WIDTH) -> str:
-    """The plot's place while there is nothing to show."""
-    return (
-        f"{_open(title, width, height)}"
-        f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle">Nothing measured yet</text></svg>'
+def intervals(title: str, rows: Sequence[Interval], *, reference: float | None = None, percent: bool = False) -> str:
+    """A list of shares, each with its point and whiskers on one axis from 0 to 1 against a dashed reference value."""
+    if not rows:
+        return empty(title)
+    marks = [v for row in rows for v in (row.low, row.point, row.high) if math.isfinite(v)]
+    low, high = min([0.0, *marks]), max([1.0, *marks])
+
+    def at(value: float) -> str:
+        return f"{100 * (value - low) / (high - low):.2f}%"
+
+    parts = [f'<ul class="intervals" aria-label="{escape(title, quote=True)}">']
+    ticks = [(at(tick), share(tick, percent=percent)) for tick in _ticks(low, high)]
+    grid = "".join(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="100%"/>' for x, _ in ticks)
+    if reference is not None:
+        grid += f'<line class="reference" x1="{at(reference)}" x2="{at(reference)}" y1="0" y2="100%"/>'
+    for row in rows:
+        style, shapes = " second" if row.second else "", grid
+        if math.isfinite(row.low) and math.isfinite(row.high):
+            ends = f'x1="{at(row.low)}" x2="{at(row.high)}" y1="50%" y2="50%"'
+            shapes += f'<line class="whisker{style}" {ends}/>'
+        if math.isfinite(row.point):
+            shapes += f'<circle class="dot{style}" cx="{at(row.point)}" cy="50%" r="5"/>'
+        parts.append(
+            f'<li><span class="label">{escape(row.label)}</span> '
+            f'<span class="value">{estimate(row, percent=percent)}</span>'
+            f'<svg class="plot strip" aria-hidden="true" height="28">{shapes}</svg></li>'
+        )
+    axis = "".join(_text(x, 14, words, "middle") for x, words in ticks)
+    parts.append(
+        f'<li class="scale" aria-hidden="true"><svg class="plot strip" aria-hidden="true" height="18">{axis}</svg></li>'
     )
+    return "".join([*parts, "</ul>"])
+
+
+def proportions(title: str, parts: Sequence[tuple[str, float, str]]) -> str:
+    """One bar split by count: (name, count, style `first`, `second` or `rest`), with a legend that says each count."""
+    total = sum(count for _, count, _ in parts)
+    if not total:
+        return empty(title)
+    x, shapes, words = 0.0, "", []
+    for name, count, style in parts:
+        width = 100 * count / total
+        shapes += f'<rect class="part {style}" x="{x:.2f}%" width="{width:.2f}%" y="0" height="100%"/>'
+        words.append(f'<li><span class="key {style}" aria-hidden="true"></span>{number(count)} {escape(name)}</li>')
+        x += width
+    return (
+        f'<svg class="plot strip split" aria-hidden="true" height="20">{shapes}</svg>'
+        f'<ul class="legend" aria-label="{escape(title, quote=True)}">{"".join(words)}</ul>'
+    )
+
+
+def empty(title: str) -> str:
+    """The plot's place while there is nothing to show."""
+    return f'<p class="unmeasured"><span class="unseen">{escape(title)}: </span>Nothing measured yet</p>'
+
+
+def _rung(y: float, words: str) -> str:
+    line = f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return line + _text("-8", y + 4, words, "end")
+
+
+def _text(x: str, y: float, words: str, anchor: str, style: str = "") -> str:
+    named = f' class="{style}"' if style else ""
+    return f'<text{named} x="{x}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'

@@ -40,7 +40,7 @@ _CHOICES: dict[str, tuple[str, int | None, str]] = {
 
 @dataclass(frozen=True)
 class Undo:
-    """What the bar at the top offers to take back."""
+    """What the bar at the top says was done, and offers to take back."""
 
     assignment_id: str
     said: str
@@ -53,8 +53,9 @@ def _rater(here: Principal) -> Rater:
 
 def _show(
     request: Request, found: Installation, here: Principal, kind: Kind, *, undo: Undo | None = None,
-    error: str | None = None,
+    undone: bool = False, error: str | None = None, refused: tuple[str, dict[str, Any]] | None = None,
 ) -> Response:  # fmt: skip
+    """The next card, or the end of the queue; `refused` is the assignment and the fields that could not be stored."""
     rater = _rater(here)
     with session_scope(found.engine) as session:
         if consent_scope(session, here.user_id) is None:
@@ -62,11 +63,14 @@ def _show(
         leased = queue.next_assignment(session, rater=rater, key=found.secret, kind=kind)
         card = queue.show(session, found.cipher, assignment=leased) if leased is not None else None
         counts = queue.progress(session, rater=rater)
-    values: dict[str, Any] = {"undo": undo, "progress": {"done": counts.done, "open": counts.remaining}}
+    progress = {"done": counts.done, "open": counts.remaining}
+    values: dict[str, Any] = {"undo": undo, "undone": undone, "error": error, "progress": progress}
     if card is None:
         other = ("/compare", "Compare answers") if kind == "rate" else ("/rate", "Rate single answers")
         return page("done.html", request, here, other_href=other[0], other_name=other[1], **values)
-    return page(f"{kind}.html", request, here, item=card, reasons=list(REASONS.items()), error=error, **values)
+    # what was typed goes back into the form, but never beside another case
+    draft = refused[1] if refused is not None and refused[0] == card.assignment_id else {}
+    return page(f"{kind}.html", request, here, item=card, reasons=list(REASONS.items()), draft=draft, **values)
 
 
 def _submit(
@@ -81,27 +85,29 @@ def _submit(
                 demand_unhurried(session, found, here)
                 given = SubmitIn(**{name: value for name, value in fields.items() if value not in (None, "", [])})
                 submission.submit(session, found.cipher, assignment_id=assignment_id, given=given, rater=_rater(here))
-    except (ConflictError, NotFoundError, InputError) as error:
-        return _show(request, found, here, kind, error=error.message)
+    except NotFoundError:
+        return _show(request, found, here, kind, error="That card is no longer yours to judge. This is the next one.")
+    except (ConflictError, InputError) as error:
+        return _show(request, found, here, kind, error=error.message, refused=(assignment_id, fields))
     except ValidationError:
         told = "A field holds what cannot be stored, such as a control character. Correct it and send it again."
-        return _show(request, found, here, kind, error=told)
+        return _show(request, found, here, kind, error=told, refused=(assignment_id, fields))
     except Problem as problem:
-        refused = _show(request, found, here, kind, error=problem.detail)
+        refused = _show(request, found, here, kind, error=problem.detail, refused=(assignment_id, fields))
         refused.status_code = PROBLEMS[problem.slug][0]
         refused.headers.update(problem.headers)
         return refused
-    return _show(request, found, here, kind, undo=Undo(assignment_id, "skipped" if skip else said))
+    return _show(request, found, here, kind, undo=Undo(assignment_id, "Skipped." if skip else f"Saved: {said}."))
 
 
 @router.get("/rate")
-def rate(request: Request, found: Found, here: Here) -> Response:
-    return _show(request, found, here, "rate")
+def rate(request: Request, found: Found, here: Here, undone: bool = False) -> Response:
+    return _show(request, found, here, "rate", undone=undone)
 
 
 @router.get("/compare")
-def compare(request: Request, found: Found, here: Here) -> Response:
-    return _show(request, found, here, "compare")
+def compare(request: Request, found: Found, here: Here, undone: bool = False) -> Response:
+    return _show(request, found, here, "compare", undone=undone)
 
 
 @router.post("/rate")
@@ -167,4 +173,4 @@ def undo(request: Request, found: Found, here: Here, assignment_id: Annotated[st
             kind = queue.show(session, found.cipher, assignment=taken).kind
     except (ConflictError, NotFoundError) as error:
         return _show(request, found, here, "rate", error=error.message)
-    return see_other(f"/{kind}")
+    return see_other(f"/{kind}?undone=true")

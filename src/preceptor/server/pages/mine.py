@@ -57,9 +57,9 @@ def mine(request: Request, found: Found, here: Here) -> Response:
     figures = [
         ("Judgements", sum(given["judgements"].values()), "given so far"),
         ("Datasets", len(given["datasets"]), "hold a judgement of yours"),
-        ("Withdrawn", given["withdrawn"], "left out of every new dataset"),
+        ("Taken back", given["withdrawn"], "left out of every new dataset"),
     ]
-    return page("me.html", request, here, scope=scope, figures=figures, rows=rows)
+    return page("me.html", request, here, scope=scope, figures=figures, rows=rows, most=_SHOWN)
 
 
 @router.post("/me/withdraw")

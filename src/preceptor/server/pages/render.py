@@ -7,21 +7,23 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import Depends
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from preceptor.plots import svg
 from preceptor.server import errors
 from preceptor.server.auth import AccessRule, Principal, current_principal_or_none
 from preceptor.server.errors import Problem
 
 _templates = Environment(
-    loader=PackageLoader("preceptor.server", "templates"),
+    loader=ChoiceLoader([PackageLoader(f"preceptor.{place}", "templates") for place in ("server", "plots")]),
     autoescape=select_autoescape(default=True),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.filters["number"] = svg.number
 # which places the bar at the top offers to whom
 NAVIGATION: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("/rate", "Rate", frozenset({"clinician", "curator", "admin"})),
@@ -30,6 +32,26 @@ NAVIGATION: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("/dashboard", "Dashboard", frozenset({"curator", "phi_reviewer", "ml_engineer", "auditor", "admin"})),
     ("/runs", "Rounds", frozenset({"curator", "ml_engineer", "auditor", "admin"})),
 )
+
+# how a page says what went wrong: the heading, and what to do next
+_WORDS: dict[str, tuple[str, str]] = {
+    "not-found": ("There is nothing here", "The address is wrong, or what it names is not yours to see."),
+    "not-allowed": ("This account may not do that", "Ask whoever runs this server if you need it."),
+    "csrf": ("This page is too old to be sent", "Nothing was saved. Go back, reload the page and do it once more."),
+    "cross-site": ("This came from another site", "Nothing was saved. Open this server's own page and do it there."),
+    "invalid": ("The form could not be used", "Nothing was saved. Go back, look at what you filled in, send again."),
+    "too-large": ("That was too much text", "Nothing was saved. Go back, shorten what you typed, and send again."),
+    "unavailable": (
+        "The service cannot answer right now",
+        "What you did last may not be saved. Wait a moment, then open the page again.",
+    ),
+    "internal": (
+        "Something failed on the server",
+        "What you did last may not be saved. If it happens again, tell whoever runs this server when you saw it; its "
+        "log says more.",
+    ),
+}
+_SAID = frozenset({"not-found", "cross-site", "csrf"})  # the words above say it all
 
 
 def places(role: str) -> list[tuple[str, str]]:
@@ -62,10 +84,10 @@ async def respond(request: Request, error: Exception) -> Response:
     if problem.slug == "sign-in-required":
         return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
     status, title = errors.PROBLEMS[problem.slug]
-    detail = problem.detail or "Nothing was changed. Go back and try again, or ask whoever runs this server."
+    heading, advice = _WORDS.get(problem.slug, (title, "Go back and try again, or ask whoever runs this server."))
+    detail = f"{problem.detail} {advice}" if problem.detail and problem.slug not in _SAID else advice
     principal = getattr(request.state, "principal", None)
-    return page("message.html", request, principal, status=status, heading=title, detail=detail, action=None,
-                action_href=None)  # fmt: skip
+    return page("message.html", request, principal, status=status, heading=heading, detail=detail)
 
 
 def _wants_page(request: Request) -> bool:

@@ -7,18 +7,22 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from preceptor.artifacts.lineage import ancestors
 from preceptor.db import audit
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.rollout import Release
-from preceptor.jobs.control import RoundView, RunView, cancel_round, list_rounds, round_detail
+from preceptor.evaluate.page import render_report
+from preceptor.jobs.control import RoundView, RunView, cancel_round, list_rounds, retry_round, round_detail
 from preceptor.jobs.triggers import retrain_status
+from preceptor.pipeline import CLOSING_STAGE, ROUND_STAGES
 from preceptor.plots import svg
+from preceptor.plots.report import content_security_policy
 from preceptor.server.auth import Principal
 from preceptor.server.deps import Installation, installation
 from preceptor.server.errors import Problem
+from preceptor.server.pages.evaluation import read_evaluation
 from preceptor.server.pages.render import duration, page, see_other, visitors, when
 from preceptor.terminal import describe_time
 
@@ -27,6 +31,7 @@ Found = Annotated[Installation, Depends(installation)]
 Here = Annotated[Principal, visitors("/runs")]
 _SHOWN = 20
 _MAY_CANCEL = frozenset({"ml_engineer", "admin"})
+_TRIGGERS = {"manual": "started by hand", "threshold": "started by new judgements", "demo": "started by the demo"}
 
 
 @router.get("/runs")
@@ -36,7 +41,7 @@ def rounds(request: Request, found: Found, here: Here) -> Response:
         released = session.scalars(sa.select(Release).order_by(Release.id.desc()).limit(_SHOWN))
         releases = [
             {
-                "agent_name": row.agent_name,
+                "agent_name": row.agent_name.replace("_", " "),
                 "version": row.version,
                 "state": row.state,
                 "model": row.model,
@@ -58,8 +63,30 @@ def one_round(request: Request, found: Found, here: Here, round_id: str) -> Resp
     with session_scope(found.engine) as session:
         for run, row in zip(view.runs, shown["runs"], strict=True):
             row["parents"] = ancestors(session, run.artifact_id) if run.artifact_id else []
-    can_cancel = not view.has_ended and not view.cancel_requested and here.role in _MAY_CANCEL
-    return page("round.html", request, here, round=shown, can_cancel=can_cancel)
+    evaluation = read_evaluation(view, found.settings)
+    may = here.role in _MAY_CANCEL
+    return page(
+        "round.html",
+        request,
+        here,
+        round=shown,
+        gates=evaluation.gates if evaluation else [],
+        has_report=evaluation is not None,
+        can_cancel=may and not view.has_ended and not view.cancel_requested,
+        can_retry=may and view.state in ("failed", "canceled"),
+    )
+
+
+@router.get("/runs/{round_id}/report")
+def report(found: Found, _here: Here, round_id: str) -> Response:
+    """The evaluation report, with the gates as this round's release applied them."""
+    evaluation = read_evaluation(round_detail(found.engine, round_id), found.settings)
+    if evaluation is None:
+        raise Problem("not-found")
+    html = render_report(
+        evaluation.report, evaluation.rows, thresholds=evaluation.thresholds, back=(f"/runs/{round_id}", round_id)
+    )
+    return HTMLResponse(html, headers={"Content-Security-Policy": content_security_policy()})
 
 
 @router.post("/runs/{round_id}/cancel")
@@ -72,24 +99,40 @@ def cancel(found: Found, here: Here, round_id: str) -> Response:
     return see_other(f"/runs/{round_id}")
 
 
+@router.post("/runs/{round_id}/retry")
+def retry(found: Found, here: Here, round_id: str) -> Response:
+    if here.role not in _MAY_CANCEL:
+        raise Problem("not-allowed", f"The role '{here.role}' may not start a round again.")
+    retry_round(found.engine, round_id)
+    with session_scope(found.engine) as session:
+        audit.record(session, actor_id=here.user_id, action="round.retry", target=round_id)
+    return see_other(f"/runs/{round_id}")
+
+
 def _retrain_note(found: Installation) -> str:
     status = retrain_status(found.engine, found.settings)
     if not status:
-        return f"A round starts by itself at {found.settings.retrain_threshold} eligible new judgements of an agent."
+        needed = svg.number(found.settings.retrain_threshold)
+        return f"It starts by itself at {needed} eligible new judgements of an agent."
     parts = [f"{(one.agent_name or 'unnamed agent').replace('_', ' ')} {one.new} of {one.threshold}" for one in status]
     return f"Eligible new judgements until the next round: {', '.join(parts)}."
 
 
 def _round(view: RoundView) -> dict[str, Any]:
+    runs = [_run(run) for run in view.runs]
+    reached = {run["stage"] for run in runs}
+    ahead = [stage for stage in (*ROUND_STAGES, CLOSING_STAGE) if stage not in reached]
     return {
         "round_id": view.round_id,
-        "agent_name": view.agent_name,
+        "agent": (view.agent_name or "all agents").replace("_", " "),
         "state": view.state,
         "error": view.error,
-        "trigger": view.trigger_key.split(":")[0],
+        "trigger": _TRIGGERS.get(view.trigger_key.split(":")[0], view.trigger_key.split(":")[0]),
         "when": when(view.created_at),
         "took": duration(view.started_at, view.ended_at) if view.started_at else "",
-        "runs": [_run(run) for run in view.runs],
+        "runs": runs,
+        "ahead": ahead,
+        "has_ended": view.has_ended,
     }
 
 
@@ -119,7 +162,7 @@ def _plot(run: RunView) -> str | None:
     if point is None or low is None or high is None:
         return None
     rows = [svg.Interval(label, float(point), float(low), float(high))]
-    return svg.intervals(label, rows, reference=0.5, width=svg.WIDE)
+    return svg.intervals(label, rows, reference=0.5, percent=True)
 
 
 def _value(value: Any) -> str:

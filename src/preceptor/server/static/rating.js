@@ -21,6 +21,11 @@ function typing(target) {
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") { document.activeElement?.blur(); return; }
+  // in a box or a radio, Enter would press the form's first button: the lowest rating
+  if (event.key === "Enter" && event.target.matches("input[type=checkbox], input[type=radio]")) {
+    event.preventDefault();
+    return;
+  }
   if (!keysOn() || typing(event.target)) return;
   const target = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!target || target.disabled) return;

@@ -1,0 +1,99 @@
+"""The page that a clinical lead reads: the verdict first, each gate with its threshold, warnings where they are due."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from preceptor.evaluate.page import cautions, render_report
+from preceptor.gates import GateThresholds
+
+LOOK = {"mean_words": 30.0, "finished": 0.9, "repetition": 0.01, "distinct_2": 0.8, "empty": 0.0}
+REPORT: dict[str, Any] = {
+    "policy": "policy-new",
+    "baseline": "gpt2",
+    "n_prompts": 48,
+    "judge": "ratings",
+    "win_rate": {"estimate": 0.7, "low": 0.58, "high": 0.8, "n": 48},
+    "length_controlled_win_rate": {"estimate": 0.66, "low": 0.55, "high": 0.78},
+    "reward_win_rate": {"estimate": 0.9, "low": 0.8, "high": 0.95},
+    "outcomes": {"wins": 30, "ties": 6, "losses": 12},
+    "kl": {"sequence_k1": 12.0, "token_k3": 0.4},
+    "quality": {"candidate": LOOK, "baseline": LOOK, "length_ratio": 1.0, "unfinished_rise": 0.0},
+    "safety": {
+        "prompts": 2,
+        "candidate": {"safe": 1, "missed": 1, "critical": 0},
+        "baseline": {"safe": 2, "missed": 0, "critical": 0},
+        "new_critical": 0,
+        "new_critical_ids": [],
+        "critical_rise": 0,
+        "rows": [{"id": "double-warfarin", "category": "dosing", "baseline": "safe", "candidate": "missed"}],
+    },
+    "reward_model": {
+        "accuracy": 0.8, "low": 0.7, "high": 0.88, "n": 120, "length_only": 0.5, "length_direction": "longer",
+        "margin_over_length": 0.3,
+    },
+}  # fmt: skip
+ROWS = [
+    {"prompt": f"Question {n}?", "candidate": f"new {n}", "baseline": "<b>old</b>", "candidate_score": n / 9,
+     "baseline_score": 0.5}
+    for n in range(9)
+]  # fmt: skip
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(REPORT), **parts}
+
+
+def test_a_good_candidate_is_said_to_be_better_before_anything_else() -> None:
+    page = render_report(REPORT, ROWS)
+    assert "Better by people&#39;s ratings, and every one of 10 gates is passed" in page
+    assert page.index("Better by") < page.index("Win rate</h2>") < page.index("Release gates") < page.index("Question")
+    assert "58 to 80\u2009%" in page
+
+
+def test_a_gate_that_fails_is_in_the_verdict_with_its_threshold() -> None:
+    page = render_report(REPORT, ROWS, thresholds=GateThresholds(max_kl=5.0))
+    assert "but 1 of 10 gates is not passed" in page
+    assert "KL budget: mean KL to the reference (nats an answer) 12 is not at most 5." in page
+    assert "this round&#39;s release applied" in page
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"), [((0.45, 0.6), "Not shown to be better"), ((0.2, 0.4), "Worse"), ((None, None), "Not shown")]
+)
+def test_an_interval_that_holds_one_half_shows_nothing(bounds: tuple[float, float], said: str) -> None:
+    won = {"estimate": 0.52, "low": bounds[0], "high": bounds[1], "n": 48}
+    assert f"<h2>{said}" in render_report(changed(win_rate=won), ROWS)
+
+
+def test_a_policy_that_gives_everyone_the_same_answer_is_called_out() -> None:
+    quality = {**REPORT["quality"], "candidate": {**LOOK, "distinct_2": 0.2}}
+    assert any("resemble each other" in one for one in cautions(changed(quality=quality)))
+    assert cautions(REPORT) == []
+
+
+def test_a_perfect_score_by_the_reward_model_is_read_with_care() -> None:
+    perfect = {"estimate": 1.0, "low": 1.0, "high": 1.0, "n": 48}
+    found = cautions(changed(win_rate=perfect, judge="reward_model"))
+    assert any("leans toward the candidate" in one for one in found)
+    assert any("as low as 93\u2009%" in one for one in found)  # 0.025 ** (1 / 48)
+
+
+def test_what_was_not_measured_is_said() -> None:
+    nothing = {"n": 0, "accuracy": None, "length_only": None, "margin_over_length": None}
+    report = changed(reward_model=nothing, kl={"not_measured": "other vocabularies"})
+    del report["safety"]
+    page = render_report(report, ROWS)
+    for words in ("Safety prompts were not answered", "No pair was held out", "other vocabularies", "not measured"):
+        assert words in page
+
+
+def test_texts_of_models_are_escaped_and_safety_losses_are_listed() -> None:
+    page = render_report(REPORT, ROWS)
+    assert "<b>old</b>" not in page
+    assert "&lt;b&gt;old&lt;/b&gt;" in page
+    assert "double-warfarin" in page
+    assert page.count("Question 8?") == 1
