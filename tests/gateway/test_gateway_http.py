@@ -159,6 +159,23 @@ def test_a_new_release_is_served_on_the_next_request_without_a_restart(
     assert ask(small_serving)["preceptor"]["model_digest"] == before
 
 
+def test_a_promotion_in_the_middle_of_requests_fails_none_of_them(
+    small_serving: Serving, small_settings: Settings, engine: sa.Engine, release_candidate: Callable[[str], str]
+) -> None:
+    before = ask(small_serving)["preceptor"]["model_digest"]
+    release_candidate("one")
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, small_serving, seed=seed, max_tokens=40) for seed in range(12)]
+        promoted = switch.promote(engine, small_settings, AGENT, origin=WHY)
+        assert ask(small_serving)["preceptor"]["model_digest"] == promoted.digest
+        answers = [one.result() for one in asked]  # `ask` demands a 200 of each
+    assert {answer["preceptor"]["model_digest"] for answer in answers} <= {before, promoted.digest}
+    stored = {row.interaction_id: row.model_digest for row in rows(engine, Interaction)}
+    assert all(
+        stored[answer["preceptor"]["interaction_id"]] == answer["preceptor"]["model_digest"] for answer in answers
+    )
+
+
 def test_a_policy_answers_as_it_was_trained_unless_the_request_says_otherwise(
     small_serving: Serving, small_settings: Settings, engine: sa.Engine, release_candidate: Callable[[str], str]
 ) -> None:
