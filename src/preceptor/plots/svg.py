@@ -90,8 +90,7 @@ def bars(title: str, labels: Sequence[str], values: Sequence[float], *, height: 
         if not crowded or (value and value == top):
             parts.append(_text(f"{middle:.2f}%", floor - tall - 5, number(value), "middle", "value"))
         if not crowded or (len(values) - 1 - index) % 7 == 0:
-            last = crowded and index == len(values) - 1
-            parts.append(_text("100%" if last else f"{middle:.2f}%", floor + 17, label, "end" if last else "middle"))
+            parts.append(_text(f"{middle:.2f}%", floor + 17, label, "middle"))
     parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>')
     if x_label:
         parts.append(_text("50%", height - 5, x_label, "middle"))
