@@ -24,6 +24,7 @@ TOOL_COMMANDS = {
     "serve": ("serve:serve", "the web server: API, pages, metrics, gateway"),
     "worker": ("serve:worker", "run queued rounds, each stage in a child process"),
     "round": ("rounds:main", "start, list, show, cancel rounds; retraining status"),
+    "cloud": ("cloud:main", "run a stage on SageMaker or Ray, watch it, fetch what it made"),
     "generate": ("batch:generate", "IN.jsonl OUT.jsonl: answers of a model to prompts"),
     "score": ("batch:score", "IN.jsonl OUT.jsonl: scores of a reward model"),
     "scrub": ("batch:scrub", "IN.jsonl OUT.jsonl: identifiers removed from a field"),

@@ -1,0 +1,1 @@
+"""Stages run on machines of others: SageMaker and Ray behind one small interface."""

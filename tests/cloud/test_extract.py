@@ -1,0 +1,152 @@
+"""An archive from elsewhere is unpacked only when it is a plain model: every trick known of is tried here."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preceptor.cloud.extract import MOST_FILES, check_safetensors, extract
+from preceptor.errors import StorageError
+
+Tensors = Callable[[dict[str, list[float]]], bytes]
+LIMIT = 10_000_000
+
+
+def member(name: str, content: bytes = b"{}", **values: Any) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in values.items():
+        setattr(info, field, value)
+    return info, content
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[..., Path]:
+    def write(*members: tuple[tarfile.TarInfo, bytes], **values: Any) -> Path:
+        path = tmp_path / "model.tar.gz"
+        with tarfile.open(path, "w:gz", **values) as tar:
+            for info, content in members:
+                tar.addfile(info, io.BytesIO(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def test_a_model_is_unpacked(pack: Callable[..., Path], empty: Path, tensors: Tensors) -> None:
+    weights = tensors({"w": [1.0]})
+    archive = pack(
+        member("config.json"),
+        member("./tokenizer/", b"", type=tarfile.DIRTYPE),
+        member("./tokenizer/vocab.txt", "é\n".encode()),
+        member("model.safetensors", weights, mode=0o4777),
+        member("metrics.jsonl", b'{"a": 1}\n'),
+    )
+    assert extract(archive, empty, max_bytes=LIMIT) == [
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "tokenizer/vocab.txt",
+    ]
+    assert (empty / "model.safetensors").read_bytes() == weights
+    assert (empty / "model.safetensors").stat().st_mode & 0o7111 == 0  # what the archive says of modes counts nothing
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (member("/etc/passwd.json"), "outside its folder"),
+        (member("../escape.json"), "outside its folder"),
+        (member("a/../../escape.json"), "outside its folder"),
+        (member("a\\..\\b.json"), "outside its folder"),
+        (member("C:evil.json"), "outside its folder"),
+        (member("link.json", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "link or a device"),
+        (member("hard.json", b"", type=tarfile.LNKTYPE, linkname="config.json"), "link or a device"),
+        (member("fifo.json", b"", type=tarfile.FIFOTYPE), "link or a device"),
+        (member("tty.json", b"", type=tarfile.CHRTYPE, devmajor=5), "link or a device"),
+        (member("disk.json", b"", type=tarfile.BLKTYPE), "link or a device"),
+        (member("weights.pkl", pickle.dumps({})), "safetensors, JSON and text files only"),
+        (member("pytorch_model.bin", b"PK\x03\x04"), "safetensors, JSON and text files only"),
+        (member("run.py", b"print()"), "safetensors, JSON and text files only"),
+        (member("no_suffix", b"x"), "safetensors, JSON and text files only"),
+        (member("model.safetensors", pickle.dumps([0] * 90)), "not a safetensors file"),
+        (member("model.safetensors", b""), "not a safetensors file"),
+        (member("notes.txt", pickle.dumps({"a": 1})), "not UTF-8"),
+        (member("notes.txt", b"a\0b"), "not UTF-8"),
+        (member("broken.json", b"{"), "not valid JSON"),
+        (member("deep.json", b"[" * 200_000), "not valid JSON"),
+    ],
+)
+def test_a_dangerous_archive_leaves_nothing_behind(
+    pack: Callable[..., Path], empty: Path, bad: tuple[tarfile.TarInfo, bytes], reason: str
+) -> None:
+    archive = pack(member("config.json"), member("sub/more.json"), bad)
+    with pytest.raises(StorageError, match=reason):
+        extract(archive, empty, max_bytes=LIMIT)
+    assert list(empty.iterdir()) == []
+    assert sorted(path.name for path in empty.parent.iterdir() if path.suffix != ".gz") == ["out"]
+
+
+def test_a_name_that_comes_twice_is_refused(pack: Callable[..., Path], empty: Path) -> None:
+    for second in ("config.json", "./config.json", "CONFIG.json"):
+        with pytest.raises(StorageError, match="twice"):
+            extract(pack(member("config.json"), member(second)), empty, max_bytes=LIMIT)
+
+
+def test_a_bomb_is_stopped_while_it_unpacks(pack: Callable[..., Path], empty: Path) -> None:
+    archive = pack(member("big.txt", b"a" * 8_000_000))
+    assert archive.stat().st_size < 100_000
+    with pytest.raises(StorageError, match=r"more than 0\.0 GB"):
+        extract(archive, empty, max_bytes=1_000_000)
+
+
+def test_too_many_files_are_refused(pack: Callable[..., Path], empty: Path) -> None:
+    members = [member(f"d{n}/", b"", type=tarfile.DIRTYPE) for n in range(MOST_FILES + 1)]
+    with pytest.raises(StorageError, match="more than 2000 files"):
+        extract(pack(*members), empty, max_bytes=LIMIT)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, empty: Path) -> None:
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, 40_000_000
+    archive = tmp_path / "model.tar.gz"
+    with gzip.open(archive, "wb", compresslevel=1) as out:
+        out.write(info.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(40):
+            out.write(bytes(1_000_000))
+    with pytest.raises(StorageError, match="header of the archive"):
+        extract(archive, empty, max_bytes=100_000_000)
+
+
+def test_a_torn_archive_is_told_as_torn(pack: Callable[..., Path], empty: Path, tensors: Tensors) -> None:
+    archive = pack(member("model.safetensors", tensors({"w": [float(n * n % 97) for n in range(5_000)]})))
+    whole = archive.read_bytes()
+    for content in (whole[: len(whole) // 2], b"not an archive", b"", gzip.compress(b"no tar" * 200)):
+        archive.write_bytes(content)
+        with pytest.raises(StorageError, match=r"whole|middle"):
+            extract(archive, empty, max_bytes=LIMIT)
+        assert list(empty.iterdir()) == []
+
+
+def test_a_torn_weight_file_is_noticed(tmp_path: Path, tensors: Tensors) -> None:
+    path = tmp_path / "model.safetensors"
+    whole = tensors({"a": [1.0, 2.0], "b": [3.0]})
+    path.write_bytes(whole)
+    check_safetensors(path)
+    for content in (whole[:-1], whole + b"x", whole[:20], b"\xff" * 200):
+        path.write_bytes(content)
+        with pytest.raises(StorageError):
+            check_safetensors(path)
