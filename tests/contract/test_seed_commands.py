@@ -108,26 +108,18 @@ def test_the_three_commands_lead_from_judgements_to_a_policy_that_answers(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "said"),  # one a command as its own process; tests/commands/test_bad_input.py has the others
     [
         (["prepare_dataset", "--feedback-db", "postgresql://u:hunter2secret@127.0.0.1:9/none"], "127.0.0.1"),
-        (["prepare_dataset", "--feedback-db", "not-a-url"], "postgresql://"),
-        (["train_reward_model", "--dataset", "missing.jsonl"], "missing.jsonl"),
-        (["train_reward_model", "--dataset", "{empty}"], "empty"),
-        (["train_reward_model", "--dataset", "{half}"], "line 2"),
         (["train_reward_model", "--dataset", "{no_chosen}"], "chosen"),
-        (["train_reward_model", "--dataset", "{one_row}"], "one_row.jsonl"),
-        (["train_reward_model", "--dataset", "{one_row}", "--base-model", "no-such-model"], ""),
         (["train_ppo", "--reward-model", "missing-folder"], "missing-folder"),
-        (["train_ppo", "--base-model", "no-such-model", "--reward-model", "missing-folder"], ""),
     ],
 )
 def test_bad_input_ends_with_one_sentence_and_publishes_nothing(words: list[str], said: str, tmp_path: Path) -> None:
     row = '{"prompt": "p", "chosen": "good answer", "rejected": "bad answer", "metadata": {}}\n'
-    files = {"empty": "", "half": row + row[:30], "no_chosen": '{"prompt": "p", "rejected": "r"}\n', "one_row": row}
-    for name, content in files.items():
-        (tmp_path / f"{name}.jsonl").write_text(content)
-    words = [word.format(**{name: tmp_path / f"{name}.jsonl" for name in files}) for word in words]
+    no_chosen = tmp_path / "no_chosen.jsonl"
+    no_chosen.write_text(row + '{"prompt": "p", "rejected": "r"}\n')
+    words = [word.format(no_chosen=no_chosen) for word in words]
     output = tmp_path / "out"
     result = _run(["-m", f"app.rlhf.{words[0]}", *words[1:], "--output", str(output)], home=tmp_path / "home")
     assert result.returncode != 0
