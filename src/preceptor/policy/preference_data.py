@@ -72,13 +72,14 @@ def load_thumbs(path: Path) -> list[Thumb]:
     Several raters may have judged one answer, so equal lines are kept. Raises InputError naming file and line, and
     DataError where thumbs are missing in one of both directions.
     """
+    rows = read_rows(path) if not path.is_file() or path.stat().st_size else []  # a dataset may have no thumbs
     thumbs = [
         Thumb(
             text_of(row, "prompt", path, number),
             text_of(row, "completion", path, number),
             _label(row, path, number),
         )
-        for number, row in read_rows(path)
+        for number, row in rows
         if metadata_of(row).get("split", "train") == "train"
     ]
     up = sum(thumb.label for thumb in thumbs)

@@ -6,9 +6,8 @@ answer, also to one that was cut off; our rows carry EOS only where an answer en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import datasets
@@ -22,8 +21,8 @@ def no_bars() -> Iterator[None]:
     drawn = not datasets.are_progress_bars_disabled()
     before = [(module, module.tqdm) for module in (dpo_trainer, kto_trainer)]
     datasets.disable_progress_bars()
-    for module, bar in before:
-        module.tqdm = partial(bar, disable=True)
+    for module, _ in before:
+        module.tqdm = _no_bar
     try:
         yield
     finally:
@@ -31,6 +30,10 @@ def no_bars() -> Iterator[None]:
             module.tqdm = bar
         if drawn:
             datasets.enable_progress_bars()
+
+
+def _no_bar(iterable: Iterable[Any], **_: Any) -> Iterable[Any]:
+    return iterable
 
 
 class _Silent:

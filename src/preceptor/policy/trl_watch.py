@@ -23,7 +23,8 @@ from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.trl_state import STATE_FILE
 from preceptor.policy.trl_trainers import steps_per_update
 
-_CLOCK = ("step_time", "train_", "profiling/", "total_flos")  # they differ between two equal runs
+# what differs between two equal runs, or is counted anew after an interruption
+_CLOCK = ("step_time", "train_", "profiling/", "total_flos", "num_tokens")
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -55,6 +56,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Judge the policy that training starts from, unless that was done before an interruption."""
         if self._held_out and self.state.best_update < 0:
             self._judge()
+            self._seen = {}  # records begin with the first update
         self._began = time.perf_counter()
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -102,7 +104,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         drop_older(self._folder, self.state)
 
     def _judge(self) -> None:
-        seen = measure(self._networks, self._tokenizer, self._held_out, self._score, self.config, eos=self._eos)
+        seen = measure(
+            self._networks,
+            self._tokenizer,
+            self._held_out,
+            self._score,
+            self.config,
+            eos=self._eos,
+            folder=self._folder,
+            update=self.state.update,
+        )
         self.state = judge(self._networks, seen, self.state, self.config, folder=self._folder)
         self._seen = {f"held_out/{name}": value for name, value in asdict(seen).items()}
         budget = self.config.kl_budget
