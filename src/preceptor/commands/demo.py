@@ -7,8 +7,10 @@ def main(words: list[str]) -> None:
     import tyro
 
     from preceptor.demo.config import DemoConfig
-    from preceptor.demo.run import run_demo
-    from preceptor.settings import load_settings
 
     config = tyro.cli(DemoConfig, args=words, prog="preceptor demo", config=(tyro.conf.AvoidSubcommands,))
+
+    from preceptor.demo.run import run_demo  # heavy: `--help` must not wait for it
+    from preceptor.settings import load_settings
+
     run_demo(config, load_settings())
