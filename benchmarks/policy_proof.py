@@ -1,8 +1,9 @@
 """A finished demo's dataset and reward model in; for each seed, whether the trained policy beats the base, out.
 
 Run after `preceptor demo`: `python benchmarks/policy_proof.py --home .preceptor --seeds 42 1 2`. The judge is the
-panel's own rubric without noise, on the 48 cases that were kept out of everything, `--answers` answers to each. A warm
-start is judged apart, so that its gain is not counted as PPO's. Intervals (95 %) resample cases.
+panel's own rubric without noise, on the 48 cases that were kept out of everything, `--answers` answers to each. The
+warm start is saved and judged apart and PPO starts from it, so that each gain is counted once. Intervals (95 %)
+resample cases. `--updates` gives PPO a number of roll-outs instead of minutes, for a machine that others use too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from preceptor.demo.answers import Answer
 from preceptor.demo.cases import load_cases
 from preceptor.demo.rubric import score_answer
-from preceptor.demo.verdict import judge_pairs
+from preceptor.demo.verdict import Verdict, judge_pairs
 from preceptor.modeling.generate import generate
 from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.resolve import resolve_model
@@ -43,10 +44,17 @@ def answers_of(folder: Path, *, count: int, seed: int) -> list[Answer]:
 
 
 def means(answers: list[Answer]) -> str:
-    """The rubric's components, on average."""
+    """The rubric's components on average, and the share of answers sent to the emergency room without a red flag."""
     scores = [score_answer(one.case, one.text, finished=one.finished) for one in answers]
     shown = {name: sum(float(getattr(score, name)) for score in scores) / len(scores) for name in COMPONENTS}
+    calm = [one.text.lower() for one in answers if not one.case.red_flags]
+    shown["alarm"] = sum("911" in text or "emergency department now" in text for text in calm) / len(calm)
     return ", ".join(f"{name} {value:.2f}" for name, value in shown.items())
+
+
+def words(answers: list[Answer]) -> float:
+    """Mean length."""
+    return sum(len(one.text.split()) for one in answers) / len(answers)
 
 
 def train(base: Path, reward: Path, preferences: Path, config: PolicyConfig, out: Path) -> dict[str, Any]:
@@ -64,13 +72,23 @@ def train(base: Path, reward: Path, preferences: Path, config: PolicyConfig, out
     )
 
 
+def row(seed: int, name: str, over_base: Verdict, over_warm: Verdict | None, more: str) -> str:
+    """A line of the table: win rates over base and warm start, mean score, then `more`."""
+    rates = [
+        f"{v.win_rate.point:.3f} | {v.win_rate.low:.3f} to {v.win_rate.high:.3f}" if v else "- | -"
+        for v in (over_base, over_warm)
+    ]
+    return f"| {seed} | {name} | {' | '.join(rates)} | {over_base.candidate_score:.3f} | {more} |"
+
+
 def main() -> None:
     """Print a row for the base, and for each seed a row after the warm start and a row after PPO."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder of a finished demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
-    parser.add_argument("--answers", type=int, default=2, help="answers to each held-out case")
+    parser.add_argument("--answers", type=int, default=4, help="answers to each held-out case")
     parser.add_argument("--minutes", type=float, default=DEMO["max_minutes"], help="minutes of PPO")
+    parser.add_argument("--updates", type=int, help="roll-outs of PPO, whatever the time")
     arguments = parser.parse_args()
     dataset, reward = (
         max((arguments.home / "artifacts" / kind).glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
@@ -78,36 +96,34 @@ def main() -> None:
     )
     base = resolve_model("gpt2", models_dir=arguments.home / "models")
     before = answers_of(base, count=arguments.answers, seed=107)
-    words = sum(len(one.text.split()) for one in before) / len(before)
-    print("| seed | policy | win rate | interval | mean score | words | PPO minutes | KL |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| seed | policy | over the base | interval | over the warm start | interval | score | words | PPO | KL |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     score = judge_pairs(list(zip(before, before, strict=True)), seed=0).baseline_score
-    print(f"| - | base | 0.500 | - | {score:.3f} | {words:.0f} | - | - |", flush=True)
+    print(f"| - | base | 0.500 | - | - | - | {score:.3f} | {words(before):.0f} | - | - |", flush=True)
     details = [f"base: {means(before)}"]
+    limit = {"max_updates": arguments.updates, "max_minutes": 999.0} if arguments.updates else {}
     for seed in arguments.seeds:
-        for name, more in (
-            ("warm start", {"max_updates": 1}),
-            ("warm start + PPO", {"max_minutes": arguments.minutes}),
-        ):
-            config = PolicyConfig(reward_model=str(reward), **{**DEMO, **more, "seed": seed})
-            if name == "warm start":  # the smallest step that PPO can take: what is left is the warm start
-                config = config.model_copy(update={"learning_rate": 1e-12})
-            with tempfile.TemporaryDirectory() as scratch:
-                began = time.monotonic()
-                metrics = train(base, reward, dataset / "preferences.jsonl", config, Path(scratch) / "policy")
-                after = answers_of(Path(scratch) / "policy", count=arguments.answers, seed=107)
-                took = time.monotonic() - began
-            verdict = judge_pairs(list(zip(after, before, strict=True)), seed=seed)
-            rate = verdict.win_rate
-            words = sum(len(one.text.split()) for one in after) / len(after)
-            minutes = f"{metrics['ppo_seconds'] / 60:.1f}" if name != "warm start" else "-"
-            kl = f"{metrics['kl_last']:.1f}" if name != "warm start" else "-"
-            print(
-                f"| {seed} | {name} | {rate.point:.3f} | {rate.low:.3f} to {rate.high:.3f} | "
-                f"{verdict.candidate_score:.3f} | {words:.0f} | {minutes} | {kl} |",
-                flush=True,
-            )
-            details.append(f"seed {seed}, {name} ({took:.0f} s in all): {means(after)}")
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = {name: Path(scratch) / name for name in ("warm", "ppo")}
+            settings = {**DEMO, "reward_model": str(reward), "seed": seed}
+            # the smallest step that PPO can take: what is left is the warm start
+            still = PolicyConfig(**{**settings, "max_updates": 1, "learning_rate": 1e-12, "held_out_prompts": 0})
+            train(base, reward, dataset / "preferences.jsonl", still, folder["warm"])
+            warm = answers_of(folder["warm"], count=arguments.answers, seed=107)
+            verdict = judge_pairs(list(zip(warm, before, strict=True)), seed=seed)
+            print(row(seed, "warm start", verdict, None, f"{words(warm):.0f} | - | -"), flush=True)
+            details.append(f"seed {seed}, warm start: {means(warm)}")
+            config = PolicyConfig(**{**settings, "warm_start_epochs": 0, "max_minutes": arguments.minutes, **limit})
+            began = time.process_time()
+            metrics = train(folder["warm"], reward, dataset / "preferences.jsonl", config, folder["ppo"])
+            spent = time.process_time() - began
+            after = answers_of(folder["ppo"], count=arguments.answers, seed=107)
+        over_base = judge_pairs(list(zip(after, before, strict=True)), seed=seed)
+        over_warm = judge_pairs(list(zip(after, warm, strict=True)), seed=seed)
+        ppo = f"{metrics['updates']} roll-outs, kept {metrics['published_update']}, {spent:.0f} s"
+        kl = metrics["held_out_kl"] if metrics["held_out_kl"] is not None else metrics["kl_last"]
+        print(row(seed, "and PPO", over_base, over_warm, f"{words(after):.0f} | {ppo} | {kl:.1f}"), flush=True)
+        details.append(f"seed {seed}, and PPO: {means(after)}")
     print("\n" + "\n".join(details))
 
 
