@@ -52,7 +52,7 @@ def work_folder(config: PolicyConfig, context: StageContext, *, base: Path, rewa
 def training_key(config: PolicyConfig, base: Path, reward: Path) -> str:
     """What tells one training from another: 16 hex digits over settings, weights and the files of prompts."""
     settings = training_settings(config, base, reward)
-    files = [config.prompts_file or reward / "prompts.jsonl", config.warm_start_file]
+    files = [config.prompts_file or reward / "prompts.jsonl", config.warm_start_file, config.preferences_file]
     content = {
         "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
         "files": [file_digest(path) if path is not None and path.is_file() else None for path in files],
