@@ -1,0 +1,105 @@
+"""Inside the image, hyperparameters become the stage's own command line and inputs become artifacts again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from preceptor.artifacts.store import Artifact, ArtifactStore
+from preceptor.cloud import container
+from preceptor.cloud.container import channels, flags, keep_checkpoints, link_inputs, main
+from preceptor.cloud.inputs import plan_job
+from preceptor.errors import InputError, StorageError
+from preceptor.pipeline import config_class
+from preceptor.policy.config import PolicyConfig
+from preceptor.reward.config import RewardConfig
+from preceptor.settings import Settings
+
+Make = Callable[..., Artifact]
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_config_survives_the_way_through_hyperparameters(
+    home: Settings, make_dataset: Make, make_child: Make, odd: bool
+) -> None:
+    dataset = make_dataset(home)
+    reward = make_child(home, "reward_model", [dataset.id]).id
+    more: dict[str, Any] = {"early_stopping": False, "kl_budget": 2.5, "learning_rate": 1e-7} if odd else {}
+    for stage, config in (
+        ("reward", RewardConfig(dataset=dataset.id, base_model="gpt2", length_feature=odd)),
+        ("policy", PolicyConfig(reward_model=reward, base_model="gpt2", **more)),
+    ):
+        words = flags(stage, plan_job(stage, config, home).flags, {})
+        assert tyro.cli(config_class(stage), args=words, config=(tyro.conf.AvoidSubcommands,)) == config
+
+
+def test_an_unknown_hyperparameter_and_a_missing_input_are_told() -> None:
+    with pytest.raises(InputError, match="no setting 'warmth'"):
+        flags("reward", {"warmth": "3"}, {})
+    with pytest.raises(InputError, match="'base_model' did not come"):
+        flags("reward", {"base_model": "channel:base_model"}, {})
+    given = {"prompts_file": "channel:prompts_file/p.jsonl"}
+    assert flags("policy", given, {"prompts_file": Path("/in/p")}) == ["--prompts-file", "/in/p/p.jsonl"]
+
+
+def test_channels_are_the_folders_that_came_or_what_the_service_says(tmp_path: Path) -> None:
+    (tmp_path / "input" / "data" / "dataset").mkdir(parents=True)
+    found = channels(tmp_path, {"SM_CHANNEL_REWARD_MODEL": "/elsewhere/r", "SM_MODEL_DIR": "/m"})
+    assert found == {"dataset": tmp_path / "input" / "data" / "dataset", "reward_model": Path("/elsewhere/r")}
+
+
+def test_an_input_is_an_artifact_again_when_it_came_whole(home: Settings, make_dataset: Make, tmp_path: Path) -> None:
+    dataset = make_dataset(home)
+    came = Path(shutil.copytree(dataset.path, tmp_path / "came"))
+    link_inputs({"dataset": came, "base_model": tmp_path}, tmp_path / "store")
+    assert ArtifactStore(tmp_path / "store").open(dataset.id, verify=True).files == dataset.files
+    (came / "preferences.jsonl").write_text("")
+    with pytest.raises(StorageError, match="The input dataset did not arrive whole"):
+        link_inputs({"dataset": came}, tmp_path / "store")
+
+
+def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
+    tmp_path: Path, tensors: Callable[[dict[str, list[float]]], bytes]
+) -> None:
+    kept, whole = tmp_path / "checkpoints", tensors({"w": [1.0, 2.0]})
+    content = {
+        "policy-1/checkpoint-000010/model.safetensors": whole,
+        "policy-1/checkpoint-000020/model.safetensors": whole[:-3],
+        "reward-1/last/model.safetensors": whole[:-3],
+        "reward-1/best/model.safetensors": whole,
+        "reward-2/last/model.safetensors": whole,
+    }
+    for name, written in content.items():
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_bytes(written)
+    keep_checkpoints(kept, tmp_path / "work")
+    left = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file())
+    assert left == ["policy-1/checkpoint-000010/model.safetensors", "reward-2/last/model.safetensors"]
+    (tmp_path / "work" / "new").write_text("x")
+    assert (kept / "new").is_file()
+
+
+def test_a_stage_that_refuses_leaves_its_sentence_and_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = "print('working'); print('preceptor: The loss is not a number.'); raise SystemExit(3)"
+    real = container._execute
+    monkeypatch.setattr(container, "_execute", lambda _command, env: real([sys.executable, "-c", script], env))
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text(json.dumps({"epochs": "1"}))
+    assert main(["reward", "--root", str(tmp_path)]) == 3
+    assert (tmp_path / "output" / "failure").read_text() == "preceptor: The loss is not a number."
+    assert "working" in capfd.readouterr().out
+
+
+def test_a_job_without_settings_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["reward", "--root", str(tmp_path)]) == 1
+    assert "hyperparameters.json cannot be read" in (tmp_path / "output" / "failure").read_text()
+    assert "hyperparameters.json" in capfd.readouterr().err
