@@ -25,6 +25,8 @@ JOB = [
     *("--bucket", "s3://clinic/rlhf"),
 ]
 
+_WRITTEN = {"None": "none", "()": "none", "True": "on", "False": "off"}
+
 
 @pytest.fixture(autouse=True)
 def _here(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +138,7 @@ def test_the_page_has_every_option_of_a_job_with_its_default() -> None:
         }
         for name, value in written.items():
             field = config.model_fields[name]
-            true = (
-                "required"
-                if field.is_required()
-                else {None: "none", (): "none", True: "on", False: "off"}.get(field.default, str(field.default))
-            )
+            true = "required" if field.is_required() else _WRITTEN.get(repr(field.default), str(field.default))
             assert value == true, f"--{name}: {value} is written, {true} is true"
         named = set(re.findall(r"--([\w-]+)", page))
         assert {name.replace("_", "-") for name in config.model_fields} - named - {"wait"} == set()
