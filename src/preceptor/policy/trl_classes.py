@@ -6,6 +6,7 @@ answer, also to one that was cut off; our rows carry EOS only where an answer en
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,15 +17,17 @@ from trl.trainer import dpo_trainer, kto_trainer
 
 
 @contextmanager
-def no_bars() -> Iterator[None]:
-    """No progress bar of TRL or datasets is drawn inside the block."""
+def quiet_trl() -> Iterator[None]:
+    """No progress bar of TRL or datasets and no notice of theirs to developers is shown inside the block."""
     drawn = not datasets.are_progress_bars_disabled()
     before = [(module, module.tqdm) for module in (dpo_trainer, kto_trainer)]
     datasets.disable_progress_bars()
     for module, _ in before:
         module.tqdm = _no_bar
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         for module, bar in before:
             module.tqdm = bar

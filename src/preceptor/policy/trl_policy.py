@@ -58,7 +58,7 @@ def build_with_trl(
     require_trl()
     if config.kl_budget is not None and not config.held_out_prompts:
         raise ConfigError(f"With {config.algorithm}, kl_budget is measured on held-out prompts: allow some.")
-    from preceptor.policy.trl_classes import no_bars
+    from preceptor.policy.trl_classes import quiet_trl
     from preceptor.policy.trl_watch import Watch
 
     score = cautious_score(load_scorer(reward_model), config.caution)
@@ -69,7 +69,7 @@ def build_with_trl(
     kept_back = load_held_out(file, most=config.held_out_prompts, seed=config.seed)
     left = resumed(work_dir, settings)
     start = work_dir / _START
-    with quiet_transformers(), no_bars():
+    with quiet_transformers(), quiet_trl():
         if left is None:
             shutil.rmtree(start, ignore_errors=True)
             prepare_start(start, base, config, score, preferences, progress, is_canceled)
