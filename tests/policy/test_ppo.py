@@ -14,6 +14,7 @@ import torch
 from preceptor.errors import ConflictError, DataError, RunCanceled
 from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy.blocks import layers_of
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.metrics import read_metrics
@@ -55,7 +56,12 @@ def _train(
     model, tokenizer = load_policy(model_folder)
     texts = [f"Question {i}" for i in range(prompts)]
     networks = make_networks(
-        model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
+        model,
+        mode=config.mode,
+        train_layers=config.train_layers,
+        precision=config.precision,
+        seed=config.seed,
+        gradient_checkpointing=config.gradient_checkpointing,
     )
     optimizer = make_optimizer(networks, config)
     settings = config.model_dump(mode="json")
@@ -333,3 +339,16 @@ def test_tensorboard_events_are_written_on_request(
 ) -> None:
     _train(tiny_llama, small_config(tensorboard=True, max_updates=1), letter_score, tmp_path)
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_activations_computed_anew_give_the_same_weights(
+    mode: str, small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    weights = []
+    for recomputed in (False, True):
+        config = small_config(mode=mode, gradient_checkpointing=recomputed, max_updates=2, epochs=9)
+        networks, _ = _train(tiny_gpt2, config, letter_score, tmp_path / str(recomputed))
+        weights.append([parameter for _, parameter in networks.policy_parameters()])
+        assert all(layer.training == recomputed for body in networks.trained_bodies() for layer in layers_of(body))
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

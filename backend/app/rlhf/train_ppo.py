@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,10 @@ def _train(given: argparse.Namespace) -> str:
     places = [words.pop(name) for name in ("base_model", "reward_model", "output")]
     preset = DEMO if words.pop("preset") == "demo" else {}
     config = {**preset, **{name: value for name, value in words.items() if value is not None}}
-    with asked_to_stop() as is_canceled, terminal_progress("PPO") as progress:
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one shows progress and tells
+    with asked_to_stop() as is_canceled, terminal_progress("PPO") if first else nullcontext() as progress:
         metrics = train_with_ppo(*places, progress=progress, is_canceled=is_canceled, **config)
-    return f"{summary(metrics)}\nThe policy is in {places[2]}."
+    return f"{summary(metrics)}\nThe policy is in {places[2]}." if first else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mode", choices=("hydra", "full"), help=told("mode"))
     parser.add_argument("--precision", choices=("bfloat16", "float32"), help=told("precision"))
     parser.add_argument("--early-stopping", action=argparse.BooleanOptionalAction, help=told("early_stopping"))
+    parser.add_argument(
+        "--gradient-checkpointing", action="store_true", default=None, help=told("gradient_checkpointing")
+    )
     parser.add_argument("--tensorboard", action="store_true", default=None, help=told("tensorboard"))
     return parser
 

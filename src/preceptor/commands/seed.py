@@ -21,7 +21,12 @@ def run_seed_command(
 ) -> int:
     """Parse the command line (or `arguments`), print what `action` says, and return the exit code."""
     given = parser.parse_args([_dashed(word) for word in (sys.argv[1:] if arguments is None else arguments)])
-    return exit_code(lambda: print(action(given)), name=parser.prog, stopped=stopped)
+
+    def act() -> None:
+        if said := action(given):
+            print(said)
+
+    return exit_code(act, name=parser.prog, stopped=stopped)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class LowerStates:
     """
 
     layers: int
-    prompts: dict[int, Tensor] = field(default_factory=dict)  # prompt index -> (P, d)
+    prompts: dict[int, Tensor] = field(default_factory=dict)  # prompt number -> (P, d)
     answers: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # with the answer's index -> (R - 1, d)
 
 
@@ -99,15 +99,16 @@ def generate_ids(
     temperature: float = 1.0,
     top_p: float = 1.0,
     seed: int = 0,
+    streams: Sequence[int] | None = None,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
     keep: LowerStates | None = None,
 ) -> list[list[list[int]]]:
     """Sample `n` token sequences for each prompt's ids; each ends with an `eos` id or at `max_new_tokens`.
 
-    Each answer draws from its own stream, seeded by (seed, prompt index, answer index), so neither the batch
-    size nor the other prompts change it beyond rounding. Prompts of like length share a batch.
-    `keep` is filled with states, for `is_plain_llama` models only.
+    Each answer draws from its own stream, seeded by (seed, prompt number, answer index), so neither the batch
+    size nor the other prompts change it beyond rounding. `streams` numbers the prompts; by default their places do.
+    Prompts of like length share a batch. `keep` is filled with states, for `is_plain_llama` models only.
     """
     if n < 1 or max_new_tokens < 1 or batch_size < 1:
         raise InputError("n, max_new_tokens and batch_size must be at least 1.")
@@ -119,6 +120,7 @@ def generate_ids(
         raise InputError("A prompt has no tokens: empty prompts cannot be answered.")
     decoder = make_decoder(model, keep_layers=keep.layers if keep else None)
     answers: list[list[list[int]]] = [[] for _ in prompts]
+    numbers = range(len(prompts)) if streams is None else streams
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     at_once = max(1, batch_size // n)
     done = 0
@@ -126,7 +128,7 @@ def generate_ids(
         chosen = order[start : start + at_once]
         uniforms = np.stack(
             [
-                np.random.default_rng([seed, index, answer]).random(max_new_tokens)
+                np.random.default_rng([seed, numbers[index], answer]).random(max_new_tokens)
                 for index in chosen
                 for answer in range(n)
             ]
@@ -135,7 +137,7 @@ def generate_ids(
         logits = decoder.prefill(ids, mask, max_new_tokens)
         if keep is not None and decoder.states is not None:
             for place, index in enumerate(chosen):
-                keep.prompts[index] = decoder.states[place, -len(prompts[index]) :]
+                keep.prompts[numbers[index]] = decoder.states[place, -len(prompts[index]) :]
         if n > 1:
             rows = torch.arange(len(chosen)).repeat_interleave(n)
             decoder.select(rows)
@@ -145,7 +147,7 @@ def generate_ids(
             answers[index] = rows_out[place * n : (place + 1) * n]
             if keep is not None and states is not None:
                 for j, answer_ids in enumerate(answers[index]):
-                    keep.answers[index, j] = states[place * n + j, : len(answer_ids) - 1]
+                    keep.answers[numbers[index], j] = states[place * n + j, : len(answer_ids) - 1]
         done += len(chosen) * n
         if progress is not None:
             progress(done, len(prompts) * n)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from preceptor.errors import ModelError
 
@@ -51,6 +53,18 @@ def upper_body(body: Any, count: int) -> Any:
     if body.config.model_type == "gpt2":
         upper.wpe = _NoPositions()  # the positions were added below
     return upper
+
+
+def recompute_activations(body: Any) -> None:
+    """Let each layer compute its activations anew in the backward pass.
+
+    Only the layer itself is told that it trains: what lies inside, dropout above all, stays in evaluation mode.
+    """
+    layer: Any
+    for layer in layers_of(body):
+        layer.gradient_checkpointing = True
+        layer.training = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
 
 def _without_layers(body: Any, count: int) -> Any:

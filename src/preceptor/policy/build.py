@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
 from preceptor.policy.networks import Networks, make_networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import Progress, train
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.prompts import load_chosen, load_held_out, load_prompts
 from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.warmstart import encode_answer, warm_start
@@ -46,11 +49,13 @@ def build_policy(
     models_dir: Path | None = None,
     progress: Progress,
     is_canceled: Callable[[], bool],
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Improve `base_model` and write the policy into the empty folder `out`; returns the flat metrics of the run.
 
     `work_dir` keeps checkpoints; what an interrupted run of the same settings left there is continued, and it is
-    removed at the end. `preferences` holds the chosen answers of a warm start. Raises ModelError, InputError or
+    removed at the end. `preferences` holds the chosen answers of a warm start. Of several `processes` the first
+    writes; the others return no metrics. Raises ModelError, InputError or
     DataError for what cannot be used, RunCanceled when asked to stop.
     """
     score = cautious_score(load_scorer(reward_model), config.caution)
@@ -67,34 +72,46 @@ def build_policy(
     def encode(text: str) -> Prompt:
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
 
-    settings = training_settings(config, base, reward_model)
+    settings = training_settings(config, base, reward_model) | {"processes": processes.count}
     networks = make_networks(
-        model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
+        model,
+        mode=config.mode,
+        train_layers=config.train_layers,
+        precision=config.precision,
+        seed=config.seed,
+        gradient_checkpointing=config.gradient_checkpointing,
     )
     optimizer = make_optimizer(networks, config)
     state = load_checkpoint(work_dir, networks, optimizer, settings=settings)
-    if state is None:
-        state = RunState(kl_coef=config.init_kl_coef)
-        if config.warm_start_epochs:
-            warmed = warm_started(networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled)
-            work_dir.mkdir(parents=True, exist_ok=True)
-            (work_dir / WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
-            save_checkpoint(work_dir, state, networks, optimizer, settings=settings)
-    state = train(
-        networks,
-        optimizer,
-        state,
-        tokenizer,
-        [encode(text) for text in texts],
-        score,
-        config,
-        eos=eos,
-        folder=work_dir,
-        settings=settings,
-        progress=progress,
-        is_canceled=is_canceled,
-        held_out=[encode(text) for text in held_out],
-    )
+    with _files_of(processes, work_dir) as folder:
+        if state is None:
+            state = RunState(kl_coef=config.init_kl_coef)
+            if config.warm_start_epochs:
+                warmed = warm_started(
+                    networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled
+                )
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
+                save_checkpoint(folder, state, networks, optimizer, settings=settings)
+        _same_weights(networks, processes)
+        state = train(
+            networks,
+            optimizer,
+            state,
+            tokenizer,
+            [encode(text) for text in texts],
+            score,
+            config,
+            eos=eos,
+            folder=folder,
+            settings=settings,
+            progress=progress,
+            is_canceled=is_canceled,
+            held_out=[encode(text) for text in held_out],
+            processes=processes,
+        )
+    if not processes.first:
+        return {}
     metrics = _summary(work_dir, state)
     if state.best_update >= 0:
         restore_best(networks, state, folder=work_dir)
@@ -102,6 +119,22 @@ def build_policy(
     write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
     shutil.rmtree(work_dir)
     return metrics
+
+
+def _same_weights(networks: Networks, processes: Processes) -> None:
+    """Start every process from the first one's weights, whatever each rounded on its way."""
+    parameters = [*networks.policy_parameters(), *networks.value_parameters()]
+    processes.copy_from_first([p for _, p in parameters] + list(networks.reference_state().values()))
+
+
+@contextmanager
+def _files_of(processes: Processes, work_dir: Path) -> Iterator[Path]:
+    """Where a process keeps its checkpoints: those of the first count, the others' go with the process."""
+    if processes.first:
+        yield work_dir
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(scratch)
 
 
 def write_card(

@@ -91,6 +91,9 @@ class PolicyConfig(BaseModel):
         None, description="JSONL with `prompt` and `chosen`; default: the reward model's own dataset."
     )
 
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations anew in the backward pass: less memory, more time."
+    )
     checkpoint_every: int = Field(10, ge=1, description="Roll-outs between checkpoints.")
     tensorboard: bool = Field(False, description="Also write metrics for TensorBoard.")
 

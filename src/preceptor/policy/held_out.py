@@ -22,6 +22,7 @@ from preceptor.policy import losses
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import Networks
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import Prompt, Score, evaluate_answers, sample_answers
 
 ANSWERS_FILE = "held_out.jsonl"
@@ -45,6 +46,7 @@ def measure(
     config: PolicyConfig,
     *,
     eos: Sequence[int],
+    processes: Processes = ALONE,
     folder: Path | None = None,
     update: int = 0,
 ) -> Measured:
@@ -54,8 +56,10 @@ def measure(
     not be at hand while a policy is trained to please this one, reads them when the policy is evaluated.
     """
     seed = int(np.random.SeedSequence([config.seed, len(prompts), 2]).generate_state(1)[0])
-    answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=config, seed=seed)
-    rollout = evaluate_answers(networks, answers, config)
+    answers = sample_answers(
+        networks, tokenizer, prompts, score, eos=eos, config=config, seed=seed, processes=processes
+    )
+    rollout = evaluate_answers(networks, answers, config, processes=processes)
     kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1)  # (B,)
     if folder is not None:
         asked = [prompt.text for prompt in answers.prompts for _ in range(config.answers_per_prompt)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from preceptor.errors import ConfigError
 from preceptor.modeling.decoders import is_plain_llama
-from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, upper_body
+from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, recompute_activations, upper_body
 from preceptor.policy.sequences import Sequences
 
 
@@ -46,14 +46,23 @@ class Networks(Protocol):
     def reference_state(self) -> dict[str, Tensor]: ...
     def load_reference_state(self, state: dict[str, Tensor]) -> None: ...
     def sampler(self) -> Any: ...
+    def trained_bodies(self) -> list[Any]: ...
 
 
-def make_networks(model: Any, *, mode: str, train_layers: int, precision: str, seed: int) -> Networks:
+def make_networks(
+    model: Any, *, mode: str, train_layers: int, precision: str, seed: int, gradient_checkpointing: bool = False
+) -> Networks:
     """Lay out `model` (float32, evaluation mode) for training in `mode`; the model is taken over."""
     model.set_attn_implementation("eager")  # on CPU two plain products beat the fused kernel 2.5 times over
+    networks: Networks
     if mode == "hydra":
-        return HydraNetworks(model, train_layers=train_layers, precision=precision, seed=seed)
-    return FullNetworks(model, precision=precision)
+        networks = HydraNetworks(model, train_layers=train_layers, precision=precision, seed=seed)
+    else:
+        networks = FullNetworks(model, precision=precision)
+    if gradient_checkpointing:
+        for body in networks.trained_bodies():
+            recompute_activations(body)
+    return networks
 
 
 class HydraNetworks:
@@ -126,6 +135,10 @@ class HydraNetworks:
             target.load_state_dict(source.state_dict())
         norm_of(body).load_state_dict(norm_of(self.top).state_dict())
         return self._model
+
+    def trained_bodies(self) -> list[Any]:
+        """The bodies that gradients flow through."""
+        return [self.top]
 
     def _states(self, body: Any, features: Tensor, sequences: Sequences) -> Tensor:
         return _run(body, self.precision, sequences, inputs_embeds=features)[sequences.states()]
@@ -205,6 +218,10 @@ class FullNetworks:
         if self._sampler is not self.model:
             self._sampler.load_state_dict(self.model.state_dict())
         return self._sampler
+
+    def trained_bodies(self) -> list[Any]:
+        """The bodies that gradients flow through."""
+        return [body_of(self.model), self.critic]
 
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:

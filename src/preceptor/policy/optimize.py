@@ -13,7 +13,10 @@ from preceptor.policy import losses
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.logprobs import token_logprobs
 from preceptor.policy.networks import Networks
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import Rollout, Targets
+
+_SUMS = ("approxkl", "clipped", "value_clipped", "policy", "value", "ratio", "ratio_squared", "loss")
 
 
 def make_optimizer(networks: Networks, config: PolicyConfig) -> torch.optim.AdamW:
@@ -41,11 +44,12 @@ def optimize(
     config: PolicyConfig,
     *,
     seed: int,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Run `ppo_epochs` passes over the roll-out in mini-batches; returns TRL's metric names.
 
-    With `early_stopping`, the pass in which the approximate KL of an optimizer step exceeds `target_kl` is the
-    last, and that step is not taken.
+    A step sees `gradient_accumulation_steps` mini-batches of every process. With `early_stopping`, the pass in which
+    the approximate KL of an optimizer step exceeds `target_kl` is the last, and that step is not taken.
     """
     rng = np.random.default_rng(seed)
     prompts, answers = rollout.sequences.lengths.shape
@@ -54,10 +58,11 @@ def optimize(
     for _ in range(config.ppo_epochs):
         order = torch.from_numpy(rng.permutation(prompts))
         at_once = max(1, config.mini_batch_size // answers)  # the answers to a prompt stay together
-        for chosen in torch.split(order, at_once * config.gradient_accumulation_steps):
+        for chosen in torch.split(order, at_once * config.gradient_accumulation_steps * processes.count):
             tokens = rollout.sequences.lengths[chosen].sum().float()
-            parts = [part for mini in torch.split(chosen, at_once) for part in rollout.sequences.by_length(mini)]
-            step = _accumulate(networks, optimizer, rollout, targets, parts, tokens, config)
+            own = processes.share(torch.split(chosen, at_once))
+            parts = [part for mini in own for part in rollout.sequences.by_length(mini)]
+            step = _accumulate(networks, optimizer, rollout, targets, parts, tokens, config, processes)
             for name, value in step.items():
                 sums[name] += value
             tokens_seen += float(tokens)
@@ -95,10 +100,11 @@ def _accumulate(
     parts: Iterable[torch.Tensor],
     tokens: torch.Tensor,
     config: PolicyConfig,
+    processes: Processes,
 ) -> dict[str, float]:
     """Gradients of one optimizer step, summed over its parts; sums over tokens of what is reported."""
     optimizer.zero_grad(set_to_none=True)
-    sums: dict[str, float] = defaultdict(float)
+    sums = dict.fromkeys(_SUMS, 0.0)
     for groups in parts:
         sequences = rollout.sequences.select(groups)
         mask, part = sequences.mask, rollout.sequences.answers_of(groups)
@@ -139,7 +145,19 @@ def _accumulate(
             sums["ratio"] += float(ratio.sum())
             sums["ratio_squared"] += float((ratio**2).sum())
             sums["loss"] += float(policy.loss + value.loss)
-    return dict(sums)
+    if processes.count > 1:
+        summed = torch.tensor(list(sums.values()), dtype=torch.float64)
+        processes.add([summed, *_gradients(networks)])
+        sums = dict(zip(sums, summed.tolist(), strict=True))
+    return sums
+
+
+def _gradients(networks: Networks) -> list[torch.Tensor]:
+    """The gradient of every parameter; zeros where this process had no mini-batch."""
+    for _, parameter in (*networks.policy_parameters(), *networks.value_parameters()):
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [p.grad for _, p in (*networks.policy_parameters(), *networks.value_parameters()) if p.grad is not None]
 
 
 def _step(networks: Networks, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preceptor.errors import DataError, RunCanceled
+from preceptor.errors import ConfigError, DataError, RunCanceled
 from preceptor.policy import losses
 from preceptor.policy.checkpoint import RunState, save_checkpoint
 from preceptor.policy.config import PolicyConfig
@@ -26,6 +26,7 @@ from preceptor.policy.held_out import drop_older, judge, measure
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import optimize
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import (
     Answers,
     Prompt,
@@ -76,6 +77,7 @@ def train(
     progress: Progress,
     is_canceled: Callable[[], bool],
     held_out: Sequence[Prompt] = (),
+    processes: Processes = ALONE,
 ) -> RunState:
     """Run PPO from `state` to its planned end, `max_minutes` or the KL budget; checkpoints and metrics go to `folder`.
 
@@ -86,10 +88,17 @@ def train(
     """
     if not prompts:
         raise DataError("There are no prompts to train on: give a prompts file with a `prompt` a line.")
+    at_once = config.batch_size // config.answers_per_prompt
+    if at_once < processes.count or 0 < len(held_out) < processes.count:
+        raise ConfigError(
+            f"A roll-out of {at_once} prompts and {len(held_out)} held-out ones cannot be shared by "
+            f"{processes.count} processes: raise batch_size or held_out_prompts, or start fewer."
+        )
     total = planned_updates(len(prompts), config)
+    both: dict[str, Any] = {"eos": eos, "processes": processes}
 
     def judged(state: RunState) -> tuple[RunState, dict[str, float]]:
-        measured = measure(networks, tokenizer, held_out, score, config, eos=eos, folder=folder, update=state.update)
+        measured = measure(networks, tokenizer, held_out, score, config, folder=folder, update=state.update, **both)
         record = {f"held_out/{name}": value for name, value in asdict(measured).items()}
         return judge(networks, measured, state, config, folder=folder), record
 
@@ -97,19 +106,20 @@ def train(
         if held_out and state.best_update < 0:
             state, _ = judged(state)
         while not _ended(state, total, config):
-            if is_canceled():
+            if processes.any(is_canceled()):
                 save_checkpoint(folder, state, networks, optimizer, settings=settings)
                 raise RunCanceled(f"PPO was stopped after {state.update} of {total} roll-outs; run it again to go on.")
             began = time.perf_counter()
-            record, state = _update(networks, optimizer, tokenizer, prompts, score, config, eos=eos, state=state)
-            spent = time.perf_counter() - began
+            record, state = _update(networks, optimizer, tokenizer, prompts, score, config, state=state, **both)
+            spent = processes.agreed(time.perf_counter() - began)
             record["eps"] = config.batch_size / spent
             over = config.kl_budget is not None and record["objective/kl"] > config.kl_budget
             state = replace(state, update=state.update + 1, seconds=state.seconds + spent, over_budget=over)
             if held_out and (state.update % config.evaluate_every == 0 or _ended(state, total, config)):
                 state, seen = judged(state)
                 record |= seen
-                state = replace(state, seconds=state.seconds + time.perf_counter() - began - spent)
+                looked = processes.agreed(time.perf_counter() - began - spent)
+                state = replace(state, seconds=state.seconds + looked)
             log.write(state.update, record)
             progress(*_place(state, total, config), record)
             if state.update % config.checkpoint_every == 0 and state.update < total:
@@ -136,18 +146,21 @@ def _update(
     *,
     eos: Sequence[int],
     state: RunState,
+    processes: Processes,
 ) -> tuple[dict[str, float], RunState]:
     """One roll-out and its optimizer passes; the metrics, and the state with scaling and KL coefficient updated."""
     seeds = np.random.SeedSequence([config.seed, state.update]).generate_state(2)
     chosen = prompts_of_update(prompts, state.update, config)
-    answers = sample_answers(networks, tokenizer, chosen, score, eos=eos, config=config, seed=int(seeds[0]))
+    answers = sample_answers(
+        networks, tokenizer, chosen, score, eos=eos, config=config, seed=int(seeds[0]), processes=processes
+    )
     if state.update == 0 and config.normalize_scores:
         state = _scale_from_reference(answers, state)
     scaled = ((answers.scores - state.score_mean) / state.score_std).clamp(-config.score_clip, config.score_clip)
     scaled = losses.penalize_unfinished(scaled, answers.finished, config.missing_eos_penalty)
-    rollout = evaluate_answers(networks, answers, config)
+    rollout = evaluate_answers(networks, answers, config, processes=processes)
     targets = compute_targets(rollout, scaled, kl_coef=state.kl_coef, config=config)
-    passes = optimize(networks, optimizer, rollout, targets, config, seed=int(seeds[1]))
+    passes = optimize(networks, optimizer, rollout, targets, config, seed=int(seeds[1]), processes=processes)
     record = _record(answers, rollout, scaled, state.kl_coef) | passes
     record |= {
         "objective/kl_coef": state.kl_coef,

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preceptor.errors import DataError
+from preceptor.errors import ConfigError, DataError
 from preceptor.modeling.generate import LowerStates, generate_ids
 from preceptor.policy import losses
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.logprobs import frozen_logprobs
 from preceptor.policy.networks import Networks
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.sequences import Sequences, pack
 
 # (prompts, responses) -> one number an answer, higher is better
@@ -41,7 +42,7 @@ class Answers:
     texts: list[str]  # B = G n
     finished: Tensor  # (B,) bool
     scores: Tensor  # (B,) as the reward model gave them
-    states: LowerStates | None = None  # features that the sampler kept
+    states: LowerStates | None = None  # features that the sampler kept, of this process's own prompts
 
 
 @dataclass(frozen=True)
@@ -74,27 +75,47 @@ def sample_answers(
     eos: Sequence[int],
     config: PolicyConfig,
     seed: int,
+    processes: Processes = ALONE,
 ) -> Answers:
-    """Sample the configured number of answers to each prompt and score them.
+    """Sample the configured number of answers to each prompt and score them; each process does its share of both.
 
     An answer that ends at once is scored as the empty text. Raises DataError when a score is not a number.
     """
+    n, own = config.answers_per_prompt, processes.share(range(len(prompts)))
     states = LowerStates(networks.sampled_layers) if networks.sampled_layers is not None else None
-    sampled = generate_ids(
+    drawn = generate_ids(
         networks.sampler(),
-        [prompt.ids for prompt in prompts],
+        [prompts[index].ids for index in own],
         eos=eos,
-        n=config.answers_per_prompt,
+        n=n,
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         seed=seed,
+        streams=own,
         batch_size=config.batch_size,
         keep=states,
     )
-    flat = [ids for answers in sampled for ids in answers]
-    repeated = [prompt.text for prompt in prompts for _ in range(config.answers_per_prompt)]
-    texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in flat]
-    scores = np.asarray(score(repeated, texts), dtype=np.float32)
+    ids = torch.zeros(len(prompts), n, config.max_new_tokens, dtype=torch.long)  # token ids from 1; 0 is padding
+    for index, rows in zip(own, drawn, strict=True):
+        for j, row in enumerate(rows):
+            ids[index, j, : len(row)] = torch.tensor(row) + 1
+    scores = torch.zeros(len(prompts), n)
+    own_texts = _texts(tokenizer, drawn)
+    repeated = [prompts[index].text for index in own for _ in range(n)]
+    scores[list(own)] = _score(repeated, own_texts, score).view(-1, n)
+    processes.add([ids, scores])
+    sampled = [[(row[row > 0] - 1).tolist() for row in rows] for rows in ids]
+    texts = own_texts if processes.count == 1 else _texts(tokenizer, sampled)
+    finished = torch.tensor([answer[-1] in set(eos) for answers in sampled for answer in answers])
+    return Answers(list(prompts), sampled, texts, finished, scores.flatten(), states)
+
+
+def _texts(tokenizer: Any, sampled: list[list[list[int]]]) -> list[str]:
+    return [tokenizer.decode(ids, skip_special_tokens=True).strip() for rows in sampled for ids in rows]
+
+
+def _score(prompts: list[str], texts: list[str], score: Score) -> Tensor:
+    scores = np.asarray(score(prompts, texts), dtype=np.float32)
     if scores.shape != (len(texts),):
         raise DataError(f"The reward model gave scores of shape {scores.shape} for {len(texts)} answers.")
     if not np.isfinite(scores).all():
@@ -102,20 +123,25 @@ def sample_answers(
             f"The reward model gave {int((~np.isfinite(scores)).sum())} scores that are not numbers "
             f"for {len(texts)} answers: train it again."
         )
-    finished = torch.tensor([ids[-1] in set(eos) for ids in flat])
-    return Answers(list(prompts), sampled, texts, finished, torch.from_numpy(scores), states)
+    return torch.from_numpy(scores)
 
 
 @torch.no_grad()
-def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig) -> Rollout:
+def evaluate_answers(
+    networks: Networks, answers: Answers, config: PolicyConfig, *, processes: Processes = ALONE
+) -> Rollout:
     """Features, log-probabilities under policy and reference, and values of sampled answers."""
     sequences = pack([prompt.ids for prompt in answers.prompts], answers.token_ids)
     mask = sequences.mask
     settings: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
-    features = None if answers.states is None else place_states(answers.states, sequences)
+    features = None
+    if answers.states is not None:
+        features = place_states(answers.states, sequences)
+        processes.add([features])
     out = {name: torch.zeros(mask.shape) for name in ("logprobs", "ref_logprobs", "values")}
-    by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1))
-    for groups in torch.split(by_length, max(1, _FORWARD_ROWS // config.answers_per_prompt)):
+    by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1), stable=True)
+    own = by_length[processes.rank :: processes.count]
+    for groups in torch.split(own, max(1, _FORWARD_ROWS // config.answers_per_prompt)):
         part = sequences.select(groups)  # rows of like length waste little on padding
         tokens = part.tokens()
         if answers.states is None or features is None:
@@ -132,13 +158,16 @@ def evaluate_answers(networks: Networks, answers: Answers, config: PolicyConfig)
         for name, numbers in flat.items():
             wide = part.padded(numbers)
             out[name][sequences.answers_of(groups), : wide.shape[1]] = wide
-    assert features is not None
+    if features is None:
+        raise ConfigError(f"{len(sequences.ids)} prompts are too few for {processes.count} processes: use fewer.")
+    processes.add([*out.values(), *([features] if answers.states is None else [])])
     return Rollout(sequences, features, mask, **out)
 
 
 def place_states(states: LowerStates, sequences: Sequences) -> Tensor:
     """States that the sampler kept, (G, T, d), each where its token stands; 0 on what it never read."""
-    features = states.prompts[0].new_zeros(*sequences.ids.shape, states.prompts[0].shape[1])
+    kept = next(iter(states.prompts.values()))
+    features = kept.new_zeros(*sequences.ids.shape, kept.shape[1])
     for group, prompt in states.prompts.items():
         features[group, : len(prompt)] = prompt
         start = len(prompt)

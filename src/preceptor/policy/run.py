@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from preceptor.modeling.resolve import resolve_model
 from preceptor.policy.build import CARD_FILE, build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.ppo import Progress
+from preceptor.policy.processes import join_processes, process_count
 from preceptor.policy.work import work_folder
 from preceptor.stage import StageContext, StageResult, first_problem
 
@@ -25,6 +28,8 @@ def run(config: PolicyConfig, context: StageContext) -> StageResult:
     An interrupted run goes on where its last checkpoint stands: that of a round when it is tried again, any other one
     when a run of the same settings and models starts.
     """
+    if process_count() > 1:
+        raise ConfigError("Under torchrun use `-m app.rlhf.train_ppo` from backend/: a run has one record.")
     reward = context.store.locate(config.reward_model)
     base = config.base_model or context.settings.policy_model
     base_artifact, reward_artifact = _artifact(base, context), _artifact(config.reward_model, context)
@@ -65,7 +70,8 @@ def train_with_ppo(
     """Improve `base_model` with the reward model in a folder and write the policy to `output_dir`.
 
     `config` takes any field of PolicyConfig. While it runs, checkpoints lie in `<output_dir>.training`; the same
-    call continues an interrupted run. Returns the run's metrics. Raises PreceptorError, with one sentence.
+    call continues an interrupted run. Under torchrun every process makes the same call, and the first one writes.
+    Returns the run's metrics, in other processes none. Raises PreceptorError, with one sentence.
     """
     try:
         settings = PolicyConfig(base_model=base_model, reward_model=reward_model_path, **config)
@@ -78,16 +84,22 @@ def train_with_ppo(
     target = Path(output_dir)
     if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{output_dir} exists and is not a trained policy: name a new folder.")
-    with atomic_folder(target) as building:
-        return _builder(settings)(
-            base_model,
-            reward,
-            building,
-            settings,
-            work_dir=target.with_name(target.name + ".training"),
-            progress=progress or _no_progress,
-            is_canceled=is_canceled,
-        )
+    build = partial(
+        _builder(settings),
+        base_model,
+        reward,
+        config=settings,
+        work_dir=target.with_name(target.name + ".training"),
+        progress=progress or _no_progress,
+        is_canceled=is_canceled,
+    )
+    processes = join_processes()
+    if processes.count > 1:
+        if settings.algorithm != "ppo":
+            raise ConfigError(f"{settings.algorithm} trains in one process: start it without torchrun, or use ppo.")
+        build = partial(build, processes=processes)
+    with atomic_folder(target) if processes.first else tempfile.TemporaryDirectory() as building:
+        return build(out=Path(building))
 
 
 def summary(metrics: dict[str, Any]) -> str:
