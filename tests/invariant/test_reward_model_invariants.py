@@ -34,7 +34,8 @@ def _train(folder: Path, rows: list[dict[str, Any]]) -> Path:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     out = folder / "model"
     out.mkdir()
-    config = RewardConfig(dataset=str(data), base_model="bert-base-uncased", ensemble=2)
+    # mismatched answers always lose, so they would bend what the pairs alone decide
+    config = RewardConfig(dataset=str(data), base_model="bert-base-uncased", ensemble=2, mismatch_weight=0)
     build_reward_model(data, out, config, cache_dir=folder.parent / "cache")
     return out
 

@@ -162,16 +162,16 @@ def test_repetition_and_an_unfinished_end_are_seen(encoder: Any) -> None:
     prompt, *vectors = embed(encoder, ["flu", *texts])
     blocks = feature_blocks(384)
     features = pair_features([prompt] * 3, vectors, texts)
-    distinct, ended = features[:, blocks["form"]][:, 1], features[:, blocks["form"]][:, 2]
+    distinct, ended = features[:, blocks["form"]][:, 2], features[:, blocks["form"]][:, 3]
     assert distinct[1] < distinct[0] == 1.0
     assert ended.tolist() == [1.0, 1.0, 0.0]
-    sameness = features[:, blocks["relation"]][:, 4]
+    sameness = features[:, blocks["form"]][:, 0]
     assert sameness[1] > sameness[0]
 
 
 def test_length_is_no_feature_unless_asked(encoder: Any) -> None:
     assert "length" not in feature_blocks(384)
-    assert feature_blocks(384, length=True)["length"] == slice(1160, 1161)
+    assert feature_blocks(384, length=True)["length"] == slice(1161, 1162)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,35 @@ def test_a_margin_asks_for_a_larger_difference() -> None:
     assert asked > plain + 0.1
 
 
+def test_the_loss_of_a_soft_label_is_its_cross_entropy() -> None:
+    # margin 1: 0.75 * log(1 + 1/e) + 0.25 * log(1 + e)
+    expected = 0.75 * np.log1p(np.exp(-1.0)) + 0.25 * np.log1p(np.exp(1.0))
+    assert bt.loss(np.array([1.0]), labels=np.array([0.75]))[0] == pytest.approx(expected)
+
+
+def test_a_soft_label_is_what_that_share_of_wins_is() -> None:
+    wins = np.array([[1.0]] * 3 + [[-1.0]])  # three of four comparisons won, or one pair with label 0.75
+    soft = bt.fit(np.array([[1.0]]), l2=0.01, labels=np.array([0.75]))
+    assert soft[0] == pytest.approx(bt.fit(wins, l2=0.01)[0], abs=1e-4)
+    assert bt.fit(np.array([[1.0]]), l2=0.01, labels=np.array([0.5]))[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_more_features_than_rows_give_the_same_solution_as_the_plain_problem() -> None:
+    rows = np.random.default_rng(3).normal(size=(6, 30))
+    w = bt.fit(rows, l2=0.1)
+    slope = -(rows / (1 + np.exp(rows @ w))[:, None]).mean(0) + 0.1 * w  # of the loss in all 30 dimensions
+    assert np.abs(slope).max() < 1e-4
+
+
+def test_only_judged_rows_choose_the_shrinkage() -> None:
+    draw = np.random.default_rng(1)
+    rows = np.concatenate([np.abs(draw.normal(size=(60, 5))), draw.normal(size=(60, 5))])
+    folds, one, zero = np.arange(120) % 5, np.ones(120), np.zeros(120)
+    judged = np.arange(120) >= 60  # the half that is noise
+    assert bt.choose_l2(rows, folds, choices=(10.0, 0.001), weights=one, targets=zero, judged=~judged)[0] == 0.001
+    assert bt.choose_l2(rows, folds, choices=(10.0, 0.001), weights=one, targets=zero, judged=judged)[0] == 10.0
+
+
 def test_stronger_shrinkage_gives_smaller_weights() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 5)) + 0.3
     assert np.linalg.norm(bt.fit(rows, l2=1.0)) < np.linalg.norm(bt.fit(rows, l2=0.01))

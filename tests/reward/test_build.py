@@ -27,6 +27,9 @@ def test_a_planted_preference_is_recovered_on_held_out_prompts(frozen_model: Pat
     assert report["ensemble"] | {"margin_spread": 0} == {"heads": 5, "bootstrapped_by": "rater", "margin_spread": 0}
     assert set(report["slices"]["agent"]) == {"triage_agent", "ward_agent"}
     assert report["held_out"]["prompts"] == 6
+    assert report["mismatched_in_training"] > 20  # where two prompts share their chosen answer, none is made
+    assert report["gate"] is None  # planted answers fit every prompt, so nothing is off topic
+    assert report["mismatched"]["pairs"] > 0
 
 
 def test_the_folder_holds_what_ppo_and_plain_transformers_need(frozen_model: Path) -> None:

@@ -40,7 +40,8 @@ def train(data: Path, base: Path, out: Path, **more: Any) -> dict[str, Any]:
 
 def test_the_loss_is_the_negative_log_likelihood_with_margin_and_weight() -> None:
     chosen, rejected = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0])
-    loss = preference_loss(chosen, rejected, margins=torch.tensor([0.5, 0.0]), weights=torch.tensor([3.0, 1.0]))
+    given = {"margins": torch.tensor([0.5, 0.0]), "weights": torch.tensor([3.0, 1.0])}
+    loss = preference_loss(chosen, rejected, labels=torch.ones(2), **given)
     expected = (3 * torch.log1p(torch.exp(torch.tensor(-0.5))) + torch.log(torch.tensor(2.0))) / 4
     assert loss.item() == pytest.approx(expected.item())
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.errors import ModelError
+from preceptor.modeling.features import OPEN, Gate
 
 HEAD_FILE = "head.safetensors"
+_TENSORS = ("center", "scale", "weights", "offsets", "gate")
 Array = NDArray[np.float64]
 
 
@@ -22,6 +24,7 @@ class FrozenHead:
     scale: Array  # (F,) zero for a feature that is not used
     weights: Array  # (1 + K, F)
     offsets: Array  # (1 + K,) mean raw score on the reference answers
+    gate: Gate = OPEN  # cosines between which an answer's own features begin to count
 
     def raw(self, features: NDArray[np.float32]) -> Array:
         """Raw scores (1 + K, N) of features (N, F), each head centered on the reference answers."""
@@ -33,7 +36,7 @@ def save_head(head: FrozenHead, folder: Path) -> None:
     """Write `head.safetensors`."""
     from safetensors.numpy import save_file
 
-    tensors = {"center": head.center, "scale": head.scale, "weights": head.weights, "offsets": head.offsets}
+    tensors = {name: np.asarray(getattr(head, name), dtype=np.float64) for name in _TENSORS}
     save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / HEAD_FILE)
 
 
@@ -44,8 +47,9 @@ def load_head(folder: Path) -> FrozenHead:
 
     try:
         tensors = load_file(folder / HEAD_FILE)
-        head = FrozenHead(tensors["center"], tensors["scale"], tensors["weights"], tensors["offsets"])
-    except (OSError, SafetensorError, KeyError) as error:
+        low, high = (float(value) for value in tensors["gate"])
+        head = FrozenHead(tensors["center"], tensors["scale"], tensors["weights"], tensors["offsets"], gate=(low, high))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{folder / HEAD_FILE} cannot be read ({error}): train the reward model again.") from error
     count = head.center.shape[0]
     if head.scale.shape != (count,) or head.weights.shape[1:] != (count,):

@@ -158,6 +158,7 @@ class FrozenScorer:
             [self._prompts[prompt] for prompt in prompts],
             embed(self.encoder, responses),
             responses,
+            gate=self.head.gate,
             length=self.card.length_feature,
         )
         return (self.head.raw(features) / self.card.normalization.std).astype(np.float32)

@@ -33,6 +33,12 @@ class RewardConfig(BaseModel):
     ensemble: int = Field(5, ge=0, le=50, description="Heads fitted on bootstrap samples of raters (frozen mode).")
     length_feature: bool = Field(False, description="Let the head see the response's length (frozen mode).")
     margin_scale: float = Field(1.0, ge=0, description="Weight of the margins that the dataset gives to pairs.")
+    mismatch_weight: float = Field(
+        0.25,
+        ge=0,
+        le=4,
+        description="Weight, beside each pair, of its chosen answer over that of another prompt (frozen mode).",
+    )
     gold_share: float = Field(
         0.25,
         ge=0,

@@ -19,7 +19,7 @@ _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does
 
 @dataclass(frozen=True)
 class Pair:
-    """One training row; `margin` and `weight` act on the Bradley-Terry loss."""
+    """One training row; `margin`, `weight` and `label` act on the Bradley-Terry loss."""
 
     prompt: str
     chosen: str
@@ -29,6 +29,9 @@ class Pair:
     weight: float = 1.0
     rater: str | None = None
     agent: str | None = None
+    specialty: str | None = None
+    label: float = 1.0
+    """How likely `chosen` is the better answer: 1 for a plain preference, 0.5 for a tie."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,23 @@ def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | N
     if split is not None and split not in SPLITS:
         raise InputError(f"{file}, line {number}: metadata.split must be one of {', '.join(SPLITS)}.")
     rater = metadata.get("rater")
-    agent = metadata.get("agent_name")
+    agent, specialty = metadata.get("agent_name"), metadata.get("specialty")
+    label = _number(file, number, metadata, "label", 1.0)
+    if label > 1:
+        raise InputError(f"{file}, line {number}: metadata.label must be a number from 0 to 1, 0.5 for a tie.")
+    chosen, rejected = text_field(file, number, row, "chosen"), text_field(file, number, row, "rejected")
+    if label < 0.5:  # more likely the other way round
+        label, chosen, rejected = 1.0 - label, rejected, chosen
     pair = Pair(
         prompt=text_field(file, number, row, "prompt"),
-        chosen=text_field(file, number, row, "chosen"),
-        rejected=text_field(file, number, row, "rejected"),
+        chosen=chosen,
+        rejected=rejected,
         margin=_number(file, number, metadata, "margin", 0.0),
         weight=_number(file, number, metadata, "weight", 1.0),
         rater=None if rater is None else str(rater),
         agent=None if agent is None else str(agent),
+        specialty=None if specialty is None else str(specialty),
+        label=label,
     )
     return pair, cast("Split | None", split)
 

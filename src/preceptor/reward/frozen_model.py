@@ -15,8 +15,8 @@ import torch
 
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
-from preceptor.modeling.embeddings import TextVectors, load_encoder
-from preceptor.modeling.features import FEATURES_VERSION, cosine, pair_features
+from preceptor.modeling.embeddings import load_encoder
+from preceptor.modeling.features import FEATURES_VERSION, OPEN
 from preceptor.modeling.frozen_head import Array, FrozenHead, save_head
 from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
 from preceptor.reward import bradley_terry
@@ -27,8 +27,11 @@ from preceptor.reward.embedding_cache import embed_cached
 from preceptor.reward.frozen import FrozenFit, fit_head
 from preceptor.reward.full_model import save_classifier
 from preceptor.reward.gold import Panels, write_gold
-from preceptor.reward.parts import Measured, Progress, pair_margins, pair_weights
+from preceptor.reward.parts import Measured, Progress, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
+from preceptor.reward.reader import Reader, mismatched_pairs, partners
+from preceptor.reward.report import win_values
+from preceptor.stats.intervals import cluster_bootstrap_mean
 
 _STEPS = 1000  # the progress of embedding, probing and fitting, as one line of this many steps
 _SHARES = {"embed": (0, 500), "fit": (500, 650), "probe": (650, 1000)}
@@ -63,24 +66,14 @@ def build_frozen(
     pairs, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
     texts = [text for pair in (*pairs, *test, *panels.gold) for text in (pair.prompt, pair.chosen, pair.rejected)]
     vectors = embed_cached(encoder, texts, cache_dir=cache_dir, progress=report("embed"))
-    features = _Features(vectors, config.length_feature)
-    fit = fit_head(
-        features.of(pairs, "chosen"),
-        features.of(pairs, "rejected"),
-        prompts=[pair.prompt for pair in pairs],
-        raters=[pair.rater for pair in pairs],
-        weights=pair_weights(pairs),
-        targets=pair_margins(pairs, scale=config.margin_scale),
-        width=encoder.width,
-        ensemble=config.ensemble,
-        length=config.length_feature,
-        seed=config.seed,
-        progress=report("fit"),
-    )
-    head, std = _normalized(fit.head, features, pairs)
-    temperature = bradley_terry.temperature(fit.margins / std, weights=pair_weights(pairs))
+    reader = Reader(vectors, encoder.width, config.length_feature)
+    fit = fit_head(pairs, reader, config=config, ensemble=config.ensemble, progress=report("fit"))
+    head, std = fit.head, fit.std
+    weights, labels = pair_weights(pairs), pair_labels(pairs)
+    temperature = bradley_terry.temperature(fit.margins / std, weights=weights, labels=labels)
     save_head(head, out)
-    chosen, rejected = (head.raw(features.of(test, side)) / std for side in ("chosen", "rejected"))
+    chosen = head.raw(reader.chosen(test, gate=head.gate)) / std
+    rejected = head.raw(reader.rejected(test, gate=head.gate)) / std
     probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder.bfloat16, report("probe"))
     write_card(
         RewardCard(
@@ -97,37 +90,34 @@ def build_frozen(
         out,
     )
     gold = write_gold(panels, out, config, encoder=encoder, vectors=vectors) if panels.gold else None
-    untrained = [
-        cosine(vectors[p.prompt], vectors[p.chosen]) - cosine(vectors[p.prompt], vectors[p.rejected]) for p in test
-    ]
+    untrained = [reader.cosine(pair.prompt, pair.chosen) - reader.cosine(pair.prompt, pair.rejected) for pair in test]
     measured = Measured(
         chosen[0],
         rejected[0],
         temperature,
         {"untrained": np.array(untrained), "plain_transformers": probe_margins},
-        _facts(fit, chosen, rejected, cut),
+        _facts(fit, chosen, rejected, cut) | {"mismatched": _mismatched(head, std, reader, test, config)},
     )
     return measured, gold
 
 
-class _Features:
-    """Features of the answers of pairs, from vectors by text."""
-
-    def __init__(self, vectors: dict[str, TextVectors], length: bool) -> None:
-        self.vectors, self.length = vectors, length
-
-    def of(self, pairs: Sequence[Pair], side: str) -> Any:
-        texts = [str(getattr(pair, side)) for pair in pairs]
-        return pair_features(
-            [self.vectors[pair.prompt] for pair in pairs], [self.vectors[t] for t in texts], texts, length=self.length
-        )
-
-
-def _normalized(head: FrozenHead, features: _Features, pairs: Sequence[Pair]) -> tuple[FrozenHead, float]:
-    """The head with offsets that put the mean over chosen and rejected answers at 0, and the deviation there."""
-    raw = np.concatenate([head.raw(features.of(pairs, side)) for side in ("chosen", "rejected")], axis=1)
-    std = float(raw[0].std())
-    return FrozenHead(head.center, head.scale, head.weights, raw.mean(1)), std if std > 1e-9 else 1.0
+def _mismatched(
+    head: FrozenHead, std: float, reader: Reader, test: Sequence[Pair], config: RewardConfig
+) -> dict[str, Any]:
+    """How often a held-out chosen answer beats the chosen answer of another held-out prompt."""
+    others = mismatched_pairs(partners(test, seed=config.seed))
+    if not others:
+        return {"pairs": 0}
+    margins = head.raw(reader.chosen(others, gate=head.gate))[0] - head.raw(reader.rejected(others, gate=head.gate))[0]
+    prompts = [pair.prompt for pair in others]
+    interval = cluster_bootstrap_mean(win_values(margins), prompts, seed=config.seed) if len(set(prompts)) > 1 else None
+    return {
+        "pairs": len(others),
+        "accuracy": float(win_values(margins).mean()),
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "margin_mean": float(margins.mean() / std),
+    }
 
 
 def _save_probe(
@@ -150,6 +140,7 @@ def _save_probe(
         prompts=[pair.prompt for pair in pairs],
         weights=pair_weights(pairs),
         targets=pair_margins(pairs, scale=config.margin_scale),
+        labels=pair_labels(pairs),
         seed=config.seed,
         bfloat16=bfloat16,
         progress=advance,
@@ -168,6 +159,8 @@ def _facts(fit: FrozenFit, chosen: Array, rejected: Array, cut: dict[str, int]) 
     facts: dict[str, Any] = {
         "l2": fit.l2,
         "cross_validated_accuracy": fit.accuracy,
+        "mismatched_in_training": fit.mismatched,
+        "gate": None if fit.head.gate == OPEN else list(fit.head.gate),
         "ensemble": {"heads": len(members), "bootstrapped_by": fit.bootstrapped_by},
         "cut": {"scorer": {"prompts": 0, "responses": 0}, "plain_transformers": cut},
     }

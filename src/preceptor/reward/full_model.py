@@ -22,7 +22,7 @@ from preceptor.reward.checkpoint import Checkpoint
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair, PairSet
 from preceptor.reward.embedding_cache import embed_cached
-from preceptor.reward.parts import Measured, Progress, pair_margins, pair_weights
+from preceptor.reward.parts import Measured, Progress, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
 from preceptor.reward.train import train_classifier
 
@@ -59,6 +59,7 @@ def build_full(
             prompts=[pair.prompt for pair in train],
             weights=pair_weights(train),
             targets=margins,
+            labels=pair_labels(train),
             seed=config.seed,
             bfloat16=bfloat16,
         )
@@ -68,6 +69,8 @@ def build_full(
         encoded["held"],
         margins=margins.astype(np.float32).tolist(),
         weights=pair_weights(train).astype(np.float32).tolist(),
+        labels=pair_labels(train).astype(np.float32).tolist(),
+        held_labels=pair_labels(held).astype(np.float32).tolist(),
         config=config,
         bfloat16=bfloat16,
         checkpoint=checkpoint,

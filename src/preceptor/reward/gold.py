@@ -14,19 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from preceptor.modeling.classifier import load_classifier
 from preceptor.modeling.embeddings import Encoder, TextVectors, load_encoder
-from preceptor.modeling.features import FEATURES_VERSION, pair_features
-from preceptor.modeling.frozen_head import FrozenHead, save_head
+from preceptor.modeling.features import FEATURES_VERSION
+from preceptor.modeling.frozen_head import save_head
 from preceptor.modeling.reward_model import GOLD_FOLDER, Normalization, RewardCard, write_card
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair, PairSet
 from preceptor.reward.embedding_cache import embed_cached
 from preceptor.reward.frozen import fit_head
 from preceptor.reward.full_model import save_classifier
-from preceptor.reward.parts import pair_margins, pair_weights
+from preceptor.reward.reader import Reader
 
 _FEWEST_RATERS = 2  # of each group: one clinician's taste is no second opinion
 _FEWEST_PAIRS = 10  # to learn from, in each group
@@ -87,31 +85,13 @@ def write_gold(
     """
     gold, out = panels.gold, model / GOLD_FOLDER
     out.mkdir()
-
-    def features(side: str) -> Any:
-        answers = [str(getattr(pair, side)) for pair in gold]
-        return pair_features([vectors[pair.prompt] for pair in gold], [vectors[a] for a in answers], answers)
-
-    chosen, rejected = features("chosen"), features("rejected")
-    fit = fit_head(
-        chosen,
-        rejected,
-        prompts=[pair.prompt for pair in gold],
-        raters=[pair.rater for pair in gold],
-        weights=pair_weights(gold),
-        targets=pair_margins(gold, scale=config.margin_scale),
-        width=encoder.width,
-        ensemble=0,
-        length=False,
-        seed=config.seed,
-    )
-    raw = fit.head.raw(np.concatenate([chosen, rejected]))
-    save_head(FrozenHead(fit.head.center, fit.head.scale, fit.head.weights, raw.mean(1)), out)
+    fit = fit_head(gold, Reader(vectors, encoder.width), config=config, ensemble=0)
+    save_head(fit.head, out)
     card = RewardCard(
         mode="frozen",
         base=config.base_name,
         max_length=config.max_length,
-        normalization=Normalization(mean=0.0, std=float(raw.std()) or 1.0),
+        normalization=Normalization(mean=0.0, std=fit.std),
         encoder_digest=encoder.digest,
         features=FEATURES_VERSION,
     )

@@ -31,3 +31,7 @@ def pair_weights(pairs: Sequence[Pair]) -> Array:
 
 def pair_margins(pairs: Sequence[Pair], *, scale: float) -> Array:
     return scale * np.array([pair.margin for pair in pairs], dtype=np.float64)
+
+
+def pair_labels(pairs: Sequence[Pair]) -> Array:
+    return np.array([pair.label for pair in pairs], dtype=np.float64)

@@ -30,6 +30,7 @@ def fit_output_layer(
     prompts: Sequence[str],
     weights: Array,
     targets: Array,
+    labels: Array | None = None,
     seed: int,
     bfloat16: bool,
     progress: Callable[[int, int], None] | None = None,
@@ -47,8 +48,8 @@ def fit_output_layer(
     scale = 1.0 / (spread * np.sqrt(inputs.shape[1]))
     scaled = (inputs[:count] - inputs[count:]) * scale
     folds = bradley_terry.grouped_folds(prompts, folds=min(5, len(set(prompts))), seed=seed)
-    l2, _ = bradley_terry.choose_l2(scaled, folds, choices=_L2, weights=weights, targets=targets)
-    w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets) * scale
+    l2, _ = bradley_terry.choose_l2(scaled, folds, choices=_L2, weights=weights, targets=targets, labels=labels)
+    w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets, labels=labels) * scale
     layer.weight.copy_(torch.tensor(w[None], dtype=layer.weight.dtype))
     if layer.bias is not None:
         layer.bias.fill_(float(-(center @ w)))

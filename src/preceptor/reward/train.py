@@ -1,7 +1,8 @@
 """Encoded pairs and a sequence classifier go in, the fine-tuned classifier comes out: the loop of the full mode.
 
-Loss: -log sigmoid(chosen - rejected - margin) * weight, a mean over the pairs of a batch. The answers of a batch are
-computed in groups of like length, which changes no loss and computes little padding.
+Loss: -log sigmoid(chosen - rejected - margin) * weight, a weighted mean over the pairs of a batch; a tie pulls its two
+scores together. The answers of a batch are computed in groups of like length, which changes no loss and computes little
+padding.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class TrainState:
     history: list[dict[str, float]] | None = None
 
 
-def preference_loss(chosen: Tensor, rejected: Tensor, *, margins: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean Bradley-Terry loss of scores (B,), margins (B,) and weights (B,)."""
-    losses = -functional.logsigmoid(chosen - rejected - margins)
+def preference_loss(chosen: Tensor, rejected: Tensor, *, margins: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+    """Weighted mean Bradley-Terry loss of scores, margins, weights and soft labels, (B,) each; a tie has label 0.5."""
+    won = -functional.logsigmoid(chosen - rejected - margins)
+    losses = labels * won - (1.0 - labels) * functional.logsigmoid(rejected - chosen)
     return (losses * weights).sum() / weights.sum()
 
 
@@ -44,6 +46,8 @@ def train_classifier(
     *,
     margins: Sequence[float],
     weights: Sequence[float],
+    labels: Sequence[float],
+    held_labels: Sequence[float],
     config: RewardConfig,
     bfloat16: bool,
     checkpoint: Checkpoint | None,
@@ -65,12 +69,12 @@ def train_classifier(
         state = TrainState(**checkpoint.load(model, optimizer, schedule))
     else:
         if held.chosen:
-            state.best_loss = _held_loss(model, held, bfloat16=bfloat16)
+            state.best_loss = _held_loss(model, held, held_labels, bfloat16=bfloat16)
         if checkpoint is not None:
             checkpoint.save_best(model)
     best = None if checkpoint is not None else _copy(model)
     device = next(model.parameters()).device
-    margin_row, weight_row = torch.tensor(list(margins), device=device), torch.tensor(list(weights), device=device)
+    margin_row, weight_row, label_row = (torch.tensor(list(row), device=device) for row in (margins, weights, labels))
     done = state.epoch * steps
     while state.epoch < config.epochs:
         for batch in epoch_batches(count, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch):
@@ -78,7 +82,11 @@ def train_classifier(
                 raise RunCanceled("Training the reward model was stopped; finished epochs are kept.")
             scores = forward_scores(model, train.rows(batch), bfloat16=bfloat16)
             loss = preference_loss(
-                scores[: len(batch)], scores[len(batch) :], margins=margin_row[batch], weights=weight_row[batch]
+                scores[: len(batch)],
+                scores[len(batch) :],
+                margins=margin_row[batch],
+                weights=weight_row[batch],
+                labels=label_row[batch],
             )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -89,7 +97,7 @@ def train_classifier(
             metrics = {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
-        held_loss = _held_loss(model, held, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
+        held_loss = _held_loss(model, held, held_labels, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
         assert state.history is not None
         state.history.append({"epoch": state.epoch, "train_loss": metrics["loss"], "held_loss": held_loss})
         if held_loss < state.best_loss:
@@ -108,10 +116,12 @@ def train_classifier(
 
 
 @torch.no_grad()
-def _held_loss(model: Any, held: EncodedPairs, *, bfloat16: bool) -> float:
+def _held_loss(model: Any, held: EncodedPairs, labels: Sequence[float], *, bfloat16: bool) -> float:
     scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16)
-    count = len(held.chosen)
-    return float(-functional.logsigmoid(scores[:count] - scores[count:]).mean())
+    chosen, rejected = scores[: len(held.chosen)], scores[len(held.chosen) :]
+    zeros, ones = torch.zeros_like(chosen), torch.ones_like(chosen)
+    truth = torch.tensor(list(labels), device=chosen.device)
+    return float(preference_loss(chosen, rejected, margins=zeros, weights=ones, labels=truth))
 
 
 def _copy(model: Any) -> dict[str, Tensor]:
