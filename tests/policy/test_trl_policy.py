@@ -49,10 +49,11 @@ def thumbs(tmp_path: Path) -> Path:
 def train(tiny_llama: Path, tiny_reward: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """One training into `<tmp>/out`, or another folder of that name."""
 
-    def run(algorithm: str, *, out: str = "out", reward_model_path: str = "", **more: Any) -> dict[str, Any]:
+    def run(
+        algorithm: str, *, out: str = "out", base: Path = tiny_llama, reward: Path = tiny_reward, **more: Any
+    ) -> dict[str, Any]:
         fields = FAST | ({"answers_per_prompt": 2, "ppo_epochs": 1} if algorithm in ("rloo", "grpo") else {}) | more
-        reward = reward_model_path or str(tiny_reward)
-        return train_with_ppo(str(tiny_llama), reward, str(tmp_path / out), algorithm=algorithm, **fields)
+        return train_with_ppo(str(base), str(reward), str(tmp_path / out), algorithm=algorithm, **fields)
 
     return run
 
@@ -66,6 +67,7 @@ def test_a_planted_preference_widens_the_margin_on_an_unseen_prompt(
     metrics = train(
         algorithm,
         preferences_file=pairs if algorithm == "dpo" else thumbs,
+        mode="hydra" if algorithm == "dpo" else "full",
         epochs=4,
         progress=lambda done, total, _: seen.append((done, total)),
     )
@@ -93,21 +95,28 @@ def test_the_folder_is_plain_and_says_how_it_was_made(train: Callable[..., Any],
 @needs_trl
 @pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
 def test_a_reward_model_with_another_tokenizer_scores_the_roll_outs(
-    algorithm: str, train: Callable[..., Any], tiny_reward: Path, tmp_path: Path
+    algorithm: str, train: Callable[..., Any], tiny_llama: Path, tiny_gpt2: Path, tiny_reward: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
 
+    base = tiny_llama if algorithm == "rloo" else tiny_gpt2
     reward = shutil.copytree(tiny_reward, tmp_path / "reward")
     with (reward / "prompts.jsonl").open("a") as file:
         file.write("".join(json.dumps({"prompt": f"Held {i}?", "split": "validation"}) + "\n" for i in range(3)))
-    metrics = train(algorithm, epochs=2, reward_model_path=str(reward), evaluate_every=2)
+    metrics = train(algorithm, epochs=2, base=base, reward=reward, evaluate_every=2)
     assert metrics["updates"] == 4  # 8 prompts twice, 4 prompts a roll-out
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
     assert all(row["reward_std"] > 0 and row["grad_norm"] > 0 for row in rows)
     assert [row["update"] for row in rows if "held_out/kl" in row] == [2, 4]
     assert metrics["published_update"] in (0, 2, 4)
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.model_type == "llama"
+    trained, untrained = (
+        AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (tmp_path / "out", base)
+    )
+    moved = {name for name, value in trained.items() if (value != untrained[name]).any()}
+    top = ("model.layers.2.", "model.norm.", "transformer.h.2.", "transformer.ln_f.")
+    assert all(name.startswith(top) for name in moved)
+    assert bool(moved) == bool(metrics["published_update"])
 
 
 @needs_trl
