@@ -76,3 +76,13 @@ def test_a_candidate_that_is_better_at_every_length_still_wins() -> None:
 def test_extreme_outcomes_give_finite_numbers(outcomes: list[float]) -> None:
     interval = length_controlled_win_rate(outcomes, [3.0] * 12, list(range(12)), seed=0)
     assert 0.5 <= interval.low <= interval.estimate <= interval.high <= 1.0
+
+
+def test_winning_everything_is_no_proof_of_winning_always() -> None:
+    prompts = [f"p{i // 2}" for i in range(96)]
+    everything, nothing = win_rate([1.0] * 96, prompts, seed=0), win_rate([0.0] * 96, prompts, seed=0)
+    assert everything.estimate == 1.0
+    assert everything.n == 48
+    assert everything.low == pytest.approx(1 / (1 + 1.959964**2 / 48), abs=1e-6)
+    assert (nothing.estimate, nothing.low) == (0.0, 0.0)
+    assert nothing.high == pytest.approx(1 - everything.low)
