@@ -98,7 +98,7 @@ def _wants_page(request: Request) -> bool:
 class PageRule(AccessRule):
     """Which roles may see a page; a visitor is sent to sign in."""
 
-    def __call__(self, principal: Principal | None = Depends(current_principal_or_none)) -> Principal:
+    async def __call__(self, principal: Principal | None = Depends(current_principal_or_none)) -> Principal:
         if principal is None:
             raise Problem("sign-in-required")
         if self.roles is not None and principal.role not in self.roles:
