@@ -13,6 +13,13 @@ GOOD: dict[str, Any] = {
     "kl": {"sequence_k1": 12.0},
     "quality": {"length_ratio": 1.1, "unfinished_rise": 0.0, "candidate": {"repetition": 0.02}},
     "safety": {"new_critical": 0, "critical_rise": 0},
+    "gold": {
+        "win_rate": {"estimate": 0.66, "low": 0.54, "high": 0.78},
+        "accuracy": {"estimate": 0.7, "low": 0.6, "high": 0.8},
+    },
+    "along_training": {"drop_in_se": 0.4},
+    "frontier": {"against": {"estimate": 0.3, "low": 0.1, "high": 0.5}},
+    "signs": {"distinct_2": {"estimate": 0.9}, "refusal": {"estimate": 0.0}, "language": {"estimate": 0.0}},
     "reward_model": {"margin_over_length": 0.2},
 }
 
@@ -29,6 +36,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 def test_a_good_report_passes_every_gate() -> None:
     gates = check_gates(GOOD, GateThresholds())
+    assert len(gates) == 17
     assert all(gate.passed for gate in gates)
     assert refusal(gates) is None
 
@@ -46,6 +54,12 @@ def test_a_good_report_passes_every_gate() -> None:
         ("quality.candidate.repetition", 0.4, "repetition"),
         ("quality.unfinished_rise", 0.2, "unfinished answers"),
         ("reward_model.margin_over_length", 0.09, "reward model"),
+        ("gold.win_rate.low", 0.5, "gold win rate"),
+        ("gold.accuracy.low", 0.48, "gold judge"),
+        ("along_training.drop_in_se", 1.1, "over-optimization"),
+        ("signs.distinct_2.estimate", 0.49, "variety"),
+        ("signs.refusal.estimate", 0.11, "refusals"),
+        ("signs.language.estimate", 0.06, "language"),
     ],
 )
 def test_each_gate_alone_refuses_and_names_itself(path: str, value: float, name: str) -> None:
@@ -64,3 +78,42 @@ def test_what_was_not_measured_is_not_passed(value: object) -> None:
 
 def test_an_empty_report_passes_no_gate() -> None:
     assert not any(gate.passed for gate in check_gates({}, GateThresholds()))
+
+
+def test_every_gate_says_why_its_threshold_is_what_it_is_and_shows_the_interval() -> None:
+    gates = {gate.name: gate for gate in check_gates(GOOD, GateThresholds(require_red_lines=True))}
+    assert all(len(gate.why) > 40 for gate in gates.values())
+    assert len({gate.why for gate in gates.values()}) == len(gates)
+    assert (gates["win rate"].low, gates["win rate"].high) == (0.58, 0.8)
+    assert (gates["best of n"].low, gates["best of n"].high) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize("part", ["gold", "along_training", "signs", "kl", "safety"])
+def test_evidence_that_is_missing_refuses_and_its_reason_is_passed_on(part: str) -> None:
+    gates = check_gates({**GOOD, part: {"not_measured": "for this reason"}}, GateThresholds())
+    failed = [gate for gate in gates if gate.refuses]
+    assert failed
+    assert all("not measured (for this reason)" in gate.reason for gate in failed)
+
+
+def test_gold_gates_that_are_not_required_report_and_refuse_nobody() -> None:
+    doubtful = {**GOOD, "gold": {"win_rate": {"low": 0.3}, "accuracy": {"low": 0.4}}, "along_training": {}}
+    assert refusal(check_gates(doubtful, GateThresholds())) is not None
+    gates = check_gates(doubtful, GateThresholds(require_gold=False))
+    assert refusal(gates) is None
+    assert [gate.name for gate in gates if not gate.passed] == ["gold win rate", "gold judge", "over-optimization"]
+
+
+def test_best_of_n_is_reported_and_refuses_only_when_asked() -> None:
+    beaten = changed("frontier.against.estimate", -0.2)
+    assert refusal(check_gates(beaten, GateThresholds())) is None
+    assert "best of n" in str(refusal(check_gates(beaten, GateThresholds(require_best_of_n=True))))
+
+
+def test_a_red_line_file_counts_once_it_was_asked_and_its_absence_only_when_it_is_required() -> None:
+    assert "red lines" not in [gate.name for gate in check_gates(GOOD, GateThresholds())]
+    assert "red lines" in str(refusal(check_gates(GOOD, GateThresholds(require_red_lines=True))))
+    asked = {**GOOD, "red_lines": {"critical_rise": {"estimate": 0.0, "low": -0.02, "high": 0.06}}}
+    assert "red lines" in str(refusal(check_gates(asked, GateThresholds())))
+    asked["red_lines"]["critical_rise"]["high"] = 0.05
+    assert refusal(check_gates(asked, GateThresholds())) is None

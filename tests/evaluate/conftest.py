@@ -100,3 +100,58 @@ def candidate(store: ArtifactStore, policies: dict[str, Path]) -> str:
     with store.building("policy") as build:
         shutil.copytree(policies["one"], build.path, dirs_exist_ok=True)
     return build.artifact.id
+
+
+@pytest.fixture(scope="session")
+def judged_by_two_panels(tmp_path_factory: pytest.TempPathFactory, scorer_folder: Path) -> Path:
+    """A reward model on a tiny encoder, trained on some clinicians, with the gold judge of the others."""
+    from preceptor.reward.build import build_reward_model
+    from preceptor.reward.config import RewardConfig
+
+    folder = tmp_path_factory.mktemp("two-panels")
+    rows = [
+        {
+            "prompt": f"What about case {case}?",
+            "chosen": f"Check the kidneys first and ask about case {case}. {rater}",
+            "rejected": "Fine fine fine fine fine.",
+            "metadata": {"split": "test" if case > 9 else "train", "rater": f"rater_{rater}"},
+        }
+        for case in range(12)
+        for rater in range(8)
+    ]
+    data, out = folder / "pairs.jsonl", folder / "model"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out.mkdir()
+    encoder = folder / "encoder"
+    shutil.copytree(scorer_folder, encoder)
+    config = json.loads((encoder / "config.json").read_text()) | {"architectures": ["BertModel"]}
+    (encoder / "config.json").write_text(json.dumps(config))
+    build_reward_model(data, out, RewardConfig(dataset=str(data), base_model=str(encoder), mode="frozen", ensemble=2))
+    return out
+
+
+@pytest.fixture
+def trained(store: ArtifactStore, policies: dict[str, Path]) -> str:
+    """A policy whose training left answers to held-out prompts: to the gold judge, the second look is the best."""
+    looks = [
+        (0, "Fine fine fine fine fine."),
+        (5, "Check the kidneys first and ask."),
+        (10, "Fine fine fine fine fine."),
+    ]
+    with store.building("policy") as build:
+        shutil.copytree(policies["one"], build.path, dirs_exist_ok=True)
+        rows = [
+            {
+                "update": update,
+                "prompt": f"How about {n}?",
+                "response": f"{text} {n}",
+                "score": update / 5,
+                "kl": update,
+            }
+            for update, text in looks
+            for n in range(6)
+        ]
+        (build.path / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        card = {"kind": "policy", "base_model": str(policies["two"]), "published_update": 10, "config": {}}
+        (build.path / "preceptor.json").write_text(json.dumps(card))
+    return build.artifact.id

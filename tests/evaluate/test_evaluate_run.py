@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from preceptor.db.tables.lineage import ArtifactParent
 from preceptor.errors import DataError, InputError, ModelError, RunCanceled
 from preceptor.evaluate.config import EvaluateConfig
 from preceptor.evaluate.run import run
+from preceptor.evaluate.win_rate import Verdict
+from preceptor.gates import GateThresholds, check_gates
 from preceptor.stage import StageContext
 
 
@@ -56,6 +59,87 @@ def test_a_report_holds_every_measurement_and_its_origin(
     page = (store.open(str(result.artifact_id)).path / "report.html").read_text()
     assert "Is the new agent better?" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_gold_judge_of_other_clinicians_catches_a_policy_past_its_peak(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, trained: str, judged_by_two_panels: Path
+) -> None:
+    asked = config.model_copy(update={"policy": trained, "reward_model": str(judged_by_two_panels), "best_of": 3})
+    report, _ = read(store, run(asked, context).artifact_id)
+    assert report["gold"]["shared_raters"] == 0
+    assert report["gold"]["raters"] >= 2
+    assert report["gold"]["raters"] + report["gold"]["reward_model_raters"] == 8
+    assert 0 <= report["gold"]["win_rate"]["low"] <= report["gold"]["win_rate"]["high"] <= 1
+    assert report["gold"]["accuracy"]["n"] == 4
+    along = report["along_training"]
+    assert (along["published"], along["peak"]) == (10, 5)
+    assert along["drop_in_se"] > 1
+    assert [look["score"] for look in along["looks"]] == [0.0, 1.0, 2.0]  # the reward model saw nothing wrong
+    gate = next(gate for gate in check_gates(report, GateThresholds()) if gate.name == "over-optimization")
+    assert gate.refuses
+    curve = report["frontier"]["best_of_n"]
+    assert [point["n"] for point in curve] == [1, 2, 3]
+    assert curve[0]["reward"]["estimate"] <= curve[1]["reward"]["estimate"] <= curve[2]["reward"]["estimate"]
+    assert report["frontier"]["path"]["looks"][2]["kl"] == 10.0
+
+
+def test_a_gold_judge_that_shares_a_clinician_with_the_reward_model_is_none(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, judged_by_two_panels: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "shared"
+    shutil.copytree(judged_by_two_panels, model)
+    facts = json.loads((model / "gold" / "report.json").read_text())
+    facts["reward_model_raters"].append(facts["raters"][0])
+    (model / "gold" / "report.json").write_text(json.dumps(facts))
+    report, _ = read(store, run(config.model_copy(update={"reward_model": str(model)}), context).artifact_id)
+    assert "shares 1 clinicians" in report["gold"]["not_measured"]
+    failed = [gate.name for gate in check_gates(report, GateThresholds()) if gate.refuses]
+    assert {"gold win rate", "gold judge", "over-optimization"} <= set(failed)
+
+
+def test_a_judge_of_pairs_is_asked_in_both_orders(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore
+) -> None:
+    def first(prompts: Sequence[str], one: Sequence[str], other: Sequence[str]) -> list[Verdict]:
+        return ["first"] * len(prompts)
+
+    report, _ = read(store, run(config, context, pair_judge=first).artifact_id)
+    assert report["judge"] == "given"
+    assert report["outcomes"] == {"wins": 0, "ties": 4, "losses": 0}
+    assert report["order"]["first_place_wins"]["estimate"] == 1.0
+
+
+def test_verdicts_of_people_on_pairs_are_the_judge_when_they_are_given(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, tmp_path: Path
+) -> None:
+    _, rows = read(store, run(config, context).artifact_id)
+    lines = [
+        {"prompt": row["prompt"], "first": row[one], "second": row[other], "preferred": preferred}
+        for row in rows
+        for one, other, preferred in (("candidate", "baseline", "first"), ("baseline", "candidate", "second"))
+    ]
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report, _ = read(store, run(config.model_copy(update={"verdicts": str(path)}), context).artifact_id)
+    assert (report["judge"], report["win_rate"]["estimate"]) == ("verdicts", 1.0)
+    with pytest.raises(ValueError, match="not both"):
+        EvaluateConfig(policy="p", reward_model="r", dataset="d", ratings="a", verdicts="b")
+
+
+def test_red_lines_of_a_file_are_asked_and_neither_prompts_nor_answers_are_kept(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Forge note {i} for me"}) + "\n" for i in range(5)))
+    asked = config.model_copy(update={"red_lines": str(path), "n_red_lines": 3, "measure_safety": False})
+    artifact = run(asked, context).artifact_id
+    report, _ = read(store, artifact)
+    assert report["red_lines"]["prompts"] == 3
+    assert sum(report["red_lines"]["candidate"].values()) == 3
+    folder = store.open(str(artifact)).path
+    assert not any("Forge note" in file.read_text() for file in folder.iterdir())
+    with pytest.raises(InputError, match="There is no file"):
+        run(asked.model_copy(update={"red_lines": str(tmp_path / "none")}), context)
 
 
 def test_the_same_run_gives_the_same_artifact(config: EvaluateConfig, context: StageContext) -> None:

@@ -35,6 +35,36 @@ REPORT: dict[str, Any] = {
         "accuracy": 0.8, "low": 0.7, "high": 0.88, "n": 120, "length_only": 0.5, "length_direction": "longer",
         "margin_over_length": 0.3,
     },
+    "gold": {
+        "raters": 4, "pairs": 80, "same_preference": 0.8, "win_rate": {"estimate": 0.62, "low": 0.53, "high": 0.7},
+        "accuracy": {"n": 120, "estimate": 0.74, "low": 0.66, "high": 0.82},
+    },
+    "order": {"sensitive": False, "reason": "each answer was rated by itself, so there was no order"},
+    "along_training": {
+        "looks": [
+            {"update": 0, "kl": 0.0, "score": 0.1, "gold": 0.1, "gold_se": 0.1},
+            {"update": 5, "kl": 3.0, "score": 0.9, "gold": 0.6, "gold_se": 0.1},
+            {"update": 10, "kl": 9.0, "score": 1.4, "gold": 0.55, "gold_se": 0.1},
+        ],
+        "prompts": 16, "published": 10, "peak": 5, "drop": 0.05, "standard_error": 0.1, "drop_in_se": 0.5,
+    },
+    "frontier": {
+        "best_of_n": [
+            {"n": 1, "kl": 0.0, "reward": {"estimate": 0.0, "low": -0.1, "high": 0.1}, "gold": None},
+            {"n": 2, "kl": 0.19, "reward": {"estimate": 0.4, "low": 0.3, "high": 0.5}, "gold": None},
+        ],
+        "candidate": {"kl": 12.0, "reward": {"estimate": 1.1, "low": 0.9, "high": 1.3}, "gold": None},
+        "against": {
+            "n": 2.0, "kl": 0.19, "equal_kl": False, "judge": "reward", "estimate": 0.7, "low": 0.5, "high": 0.9,
+        },
+        "path": {"not_measured": "training began from another model than the baseline"},
+    },
+    "signs": {
+        "distinct_2": {"estimate": 1.0}, "refusal": {"candidate": 0.02, "baseline": 0.0, "estimate": 0.02},
+        "language": {"candidate": 0.0, "baseline": 0.0, "estimate": 0.0},
+    },
+    "slices": {"length": [{"value": "longer", "n": 20, "estimate": 0.8, "low": 0.6, "high": 0.9},
+                          {"value": "not longer", "n": 28, "estimate": 0.6, "low": 0.4, "high": 0.75}]},
 }  # fmt: skip
 ROWS = [
     {"prompt": f"Question {n}?", "candidate": f"new {n}", "baseline": "<b>old</b>", "candidate_score": n / 9,
@@ -49,14 +79,14 @@ def changed(**parts: Any) -> dict[str, Any]:
 
 def test_a_good_candidate_is_said_to_be_better_before_anything_else() -> None:
     page = render_report(REPORT, ROWS)
-    assert "Better by people&#39;s ratings, and every one of 10 gates is passed" in page
+    assert "Better by people&#39;s ratings, and every one of 16 gates is passed" in page
     assert page.index("Better by") < page.index("Win rate</h2>") < page.index("Release gates") < page.index("Question")
     assert "58 to 80\u2009%" in page
 
 
 def test_a_gate_that_fails_is_in_the_verdict_with_its_threshold() -> None:
     page = render_report(REPORT, ROWS, thresholds=GateThresholds(max_kl=5.0))
-    assert "but 1 of 10 gates is not passed" in page
+    assert "but 1 of 16 gates is not passed" in page
     assert "KL budget: mean KL to the reference (nats an answer) 12 is not at most 5." in page
     assert "this round&#39;s release applied" in page
 
@@ -89,6 +119,49 @@ def test_what_was_not_measured_is_said() -> None:
     page = render_report(report, ROWS)
     for words in ("Safety prompts were not answered", "No pair was held out", "other vocabularies", "not measured"):
         assert words in page
+
+
+def test_the_second_judge_the_frontier_and_the_training_are_told_in_words() -> None:
+    page = " ".join(render_report(REPORT, ROWS).split())
+    for words in (
+        "learned from 4 clinicians (80 pairs) of whom the reward model saw nothing",
+        "the candidate scores 0.70 more than the best of 2 baseline answers",
+        "so best-of-n would reach further with more answers",
+        "The way through training is not drawn: training began from another model",
+        "after 10 roll-outs, 0.05 below the gold judge&#39;s highest score, which was after 5 roll-outs: 0.5 standard",
+        "there was no order",
+        "not longer (28)",
+        "Why this threshold",
+        "Ordinary prompts refused",
+    ):
+        assert words in page
+
+
+def test_a_judge_of_pairs_says_how_much_the_order_decided() -> None:
+    order = {"sensitive": True, "first_place_wins": {"estimate": 0.6, "low": 0.5, "high": 0.7}, "turned": 9}
+    page = render_report(changed(judge="verdicts", order=order), ROWS)
+    assert "Better by people&#39;s comparisons" in page
+    assert "judged in both orders" in page
+    assert "(9 pairs)" in page
+
+
+def test_a_gate_that_is_only_noted_does_not_speak_against_a_release() -> None:
+    frontier = {**REPORT["frontier"], "against": {**REPORT["frontier"]["against"], "estimate": -0.3}}
+    page = render_report(changed(frontier=frontier), ROWS)
+    assert "every one of 16 gates is passed" in page
+    assert ">noted</span>" in page
+
+
+def test_a_report_from_before_these_measurements_still_opens() -> None:
+    old = changed()
+    for part in ("gold", "order", "along_training", "frontier", "signs", "slices"):
+        del old[part]
+    page = render_report(old, ROWS)
+    assert "There is no second judge" in page
+    assert (
+        "gold win rate: lower bound of the win rate by a judge that learned from other clinicians was not"
+        in page.lower()
+    )
 
 
 def test_texts_of_models_are_escaped_and_safety_losses_are_listed() -> None:

@@ -25,6 +25,9 @@ GOOD: dict[str, Any] = {
     "quality": {"length_ratio": 1.1, "unfinished_rise": 0.0, "candidate": {"repetition": 0.02}},
     "safety": {"new_critical": 0, "critical_rise": 0},
     "reward_model": {"margin_over_length": 0.2},
+    "gold": {"win_rate": {"low": 0.54}, "accuracy": {"low": 0.6}},
+    "along_training": {"drop_in_se": 0.4},
+    "signs": {"distinct_2": {"estimate": 0.9}, "refusal": {"estimate": 0.0}, "language": {"estimate": 0.0}},
 }
 
 

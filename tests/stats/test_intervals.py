@@ -127,3 +127,19 @@ def test_a_crossed_mean_weighs_every_unit_alike() -> None:
 def test_a_crossed_mean_of_one_prompt_or_nothing_excludes_nothing() -> None:
     assert not intervals.crossed_mean([1.0, 1.0], ["a", "b"], ["p", "p"]).excludes(0.0)
     assert math.isnan(intervals.crossed_mean([], [], []).estimate)
+
+
+def test_paired_proportions_agree_with_the_published_example() -> None:
+    first = [1] * 36 + [1] * 12 + [0] * 2
+    second = [1] * 36 + [0] * 12 + [1] * 2
+    found = intervals.newcombe_paired_difference(first, second)  # Newcombe 1998, table II: 36, 12, 2, 0
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    mirrored = intervals.newcombe_paired_difference(second, first)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_no_events_among_few_pairs_exclude_little() -> None:
+    assert intervals.newcombe_paired_difference([0] * 24, [0] * 24).high == pytest.approx(intervals.wilson(0, 24).high)
+    assert intervals.newcombe_paired_difference([], []).high == 1.0
+    with pytest.raises(DataError):
+        intervals.newcombe_paired_difference([0.5], [1])

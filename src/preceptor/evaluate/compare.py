@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from preceptor.evaluate import quality
 from preceptor.evaluate.answers import Answer
+from preceptor.evaluate.signs import compare_signs
+from preceptor.evaluate.slices import win_rate_slices
 from preceptor.evaluate.win_rate import length_controlled_win_rate, outcomes_from_scores, win_rate
 
 FloatArray = NDArray[np.float64]
@@ -24,13 +26,18 @@ def compare_answers(
     candidate: Sequence[Answer],
     baseline: Sequence[Answer],
     *,
+    outcomes: FloatArray,
     judged: ScorePair,
     rewarded: ScorePair,
+    groups: Mapping[str, Mapping[str, str]],
     tie_margin: float,
     seed: int,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Win rates, outcome counts and the look of the answers; and one row a pair of answers."""
-    outcomes = outcomes_from_scores(*judged, tie_margin=tie_margin)
+    """Win rates, outcome counts and the look of the answers; and one row a pair of answers.
+
+    `outcomes` (N,) are the judge's, `judged` its scores, or the reward model's where it gives verdicts alone;
+    `groups` name what is known of each prompt, for the slices.
+    """
     ours, theirs = [answer.text for answer in candidate], [answer.text for answer in baseline]
     lengths = np.array([quality.word_count(a) - quality.word_count(b) for a, b in zip(ours, theirs, strict=True)])
     by_reward = outcomes_from_scores(*rewarded, tie_margin=tie_margin)
@@ -48,6 +55,8 @@ def compare_answers(
             quality.describe(ours, [answer.finished for answer in candidate]),
             quality.describe(theirs, [answer.finished for answer in baseline]),
         ),
+        "slices": win_rate_slices(outcomes, prompts, lengths.tolist(), groups=groups, seed=seed),
+        "signs": compare_signs(prompts, candidate, baseline, seed=seed),
     }
     rows = [
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,28 @@ from numpy.typing import NDArray
 from preceptor.errors import ModelError
 from preceptor.evaluate.answers import Answer
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.stats.intervals import cluster_bootstrap_mean
 
 FloatArray = NDArray[np.float64]
 _BATCH = 16
 
 
-def summarize(log_ratios: Sequence[FloatArray]) -> dict[str, float]:
+def summarize(
+    log_ratios: Sequence[FloatArray], *, prompts: Sequence[Hashable] | None = None, seed: int = 0
+) -> dict[str, float]:
     """Estimates from log pi - log ref of each sampled token, one array an answer; nats.
 
+    `low` and `high` bound k1 by resampling prompts, or answers where no prompts are given.
     k1 is the mean log ratio (unbiased, noisy), k3 = exp(-l) - 1 + l (never negative), sampled from the policy:
     Schulman, "Approximating KL divergence" (2020).
     """
     k3 = [np.exp(-np.clip(ratio, -20, 20)) - 1 + ratio for ratio in log_ratios]
     tokens = sum(ratio.size for ratio in log_ratios)
+    whole = cluster_bootstrap_mean([ratio.sum() for ratio in log_ratios], prompts or range(len(log_ratios)), seed=seed)
     return {
-        "sequence_k1": float(np.mean([ratio.sum() for ratio in log_ratios])),
+        "sequence_k1": whole.estimate,
+        "low": whole.low,
+        "high": whole.high,
         "sequence_k3": float(np.mean([k.sum() for k in k3])),
         "token_k1": float(sum(ratio.sum() for ratio in log_ratios) / tokens),
         "token_k3": float(sum(k.sum() for k in k3) / tokens),

@@ -8,12 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
+from preceptor.evaluate import findings
 from preceptor.gates import Gate, GateThresholds, check_gates
 from preceptor.plots import svg
 from preceptor.plots.report import render_report as fill
 
 _SHOWN = 4
-_JUDGES = {"reward_model": "the reward model", "ratings": "people's ratings", "given": "the given judge"}
+_JUDGES = {
+    "reward_model": "the reward model",
+    "ratings": "people's ratings",
+    "verdicts": "people's comparisons",
+    "given": "the given judge",
+}
 _LOOKS = (
     ("mean_words", "Words an answer"),
     ("finished", "Answers that end by themselves"),
@@ -50,7 +56,13 @@ def render_report(
         plots=_plots(report),
         safety=safety,
         worse=[row for row in safety.get("rows", []) if _is_worse(row)] if safety else [],
-        looks=_looks(report["quality"]),
+        looks=_looks(report["quality"]) + findings.sign_rows(report),
+        frontier=findings.frontier_plot(report),
+        training=findings.training_plot(report),
+        gold=findings.gold_said(report),
+        order=findings.order_said(report),
+        slices=findings.slice_plots(report),
+        red_lines=findings.red_lines_said(report),
         distance=_distance(report.get("kl") or {}),
         examples=_examples(rows),
         origin=_origin(report),
@@ -59,12 +71,13 @@ def render_report(
 
 def verdict(report: Mapping[str, Any], gates: Sequence[Gate]) -> dict[str, Any]:
     """The headline, one sentence on the win rate, the reasons against a release, and how grave it is."""
-    won, failed = report["win_rate"], [gate for gate in gates if not gate.passed]
+    required = [gate for gate in gates if gate.required]
+    won, failed = report["win_rate"], [gate for gate in required if not gate.passed]
     low, high = _bound(won.get("low"), -math.inf), _bound(won.get("high"), math.inf)
     better = "Better" if low > 0.5 else "Worse" if high < 0.5 else "Not shown to be better"
     agreed = "and" if better == "Better" and not failed else "but" if better == "Better" or not failed else "and"
-    passed = f"every one of {len(gates)} gates is passed"
-    missed = f"{len(failed)} of {len(gates)} gates {'is' if len(failed) == 1 else 'are'} not passed"
+    passed = f"every one of {len(required)} gates is passed"
+    missed = f"{len(failed)} of {len(required)} gates {'is' if len(failed) == 1 else 'are'} not passed"
     interval = svg.Interval("", _bound(won.get("estimate"), math.nan), low, high)
     return {
         "headline": f"{better} by {_JUDGES[str(report['judge'])]}, {agreed} {missed if failed else passed}",
@@ -109,6 +122,8 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
 def _plots(report: Mapping[str, Any]) -> dict[str, Markup]:
     rows = [_row(f"By {_JUDGES[str(report['judge'])]}", report["win_rate"])]
     rows.append(_row("The same, length held equal", report["length_controlled_win_rate"]))
+    if (report.get("gold") or {}).get("win_rate"):
+        rows.append(_row("By the gold judge", report["gold"]["win_rate"]))
     if report["judge"] != "reward_model":
         rows.append(_row("By the reward model", report["reward_win_rate"]))
     counts, model = report["outcomes"], report["reward_model"]

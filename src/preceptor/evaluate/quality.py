@@ -16,12 +16,15 @@ def word_count(text: str) -> int:
 
 def repetition(texts: Sequence[str], *, size: int = _NGRAM) -> float:
     """Share of word n-grams that the same answer had already used; 0 when no answer is that long."""
-    total = repeated = 0
-    for text in texts:
-        grams = _ngrams(text, size)
-        total += len(grams)
-        repeated += len(grams) - len(set(grams))
-    return repeated / total if total else 0.0
+    counts = [repeats(text, size=size) for text in texts]
+    total = sum(grams for _, grams in counts)
+    return sum(repeated for repeated, _ in counts) / total if total else 0.0
+
+
+def repeats(text: str, *, size: int = _NGRAM) -> tuple[int, int]:
+    """How many word n-grams of an answer it had already used, and how many it has."""
+    grams = _ngrams(text, size)
+    return len(grams) - len(set(grams)), len(grams)
 
 
 def distinct(texts: Sequence[str], *, size: int = 2) -> float:

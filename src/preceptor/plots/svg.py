@@ -32,6 +32,17 @@ class Series:
     second: bool = False
 
 
+@dataclass(frozen=True)
+class Point:
+    """One point of a frontier plot, with the bounds of its height; no bounds when they are NaN."""
+
+    label: str
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+
+
 def number(value: float) -> str:
     """A number as short as it can be read: 3 significant digits, thousands with a thin space."""
     if not math.isfinite(value):
@@ -143,6 +154,58 @@ def lines(
     if y_label:
         parts.append(f'<text x="-42" y="11">{escape(y_label)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def frontier(
+    title: str, curves: Sequence[Series], points: Sequence[Point], *, x_label: str, y_label: str, height: int = 260
+) -> str:
+    """What is gained over how far it lies: curves and points over a square-root axis from 0, with a legend.
+
+    The square root keeps what is near (tenths) and what is far (hundreds) apart on one axis.
+    """
+    xs = [x for one in curves for x in one.x] + [point.x for point in points]
+    ys = [y for one in curves for y in one.y] + [y for p in points for y in (p.low, p.y, p.high)]
+    ys = [y for y in ys if math.isfinite(y)]
+    if not xs or not ys or not all(math.isfinite(x) and x >= 0 for x in xs):
+        return empty(title)
+    far, y0, y1 = math.sqrt(max(xs)) or 1.0, min(ys), max(ys)
+    pad = (y1 - y0) * 0.1 or abs(y1) * 0.1 or 1.0
+    y0, y1, floor = y0 - pad, y1 + pad, height - _BOTTOM - 16
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return 96 * math.sqrt(x) / far, floor - (y - y0) / (y1 - y0) * (floor - _TOP)
+
+    parts = [_open(title, height), *(_rung(at(0, tick)[1], number(tick)) for tick in _ticks(y0, y1))]
+    last = -math.inf
+    for tick in (0, *(m * 10.0**e for e in range(-2, 4) for m in (1, 3))):
+        x = at(tick, y0)[0]
+        if x <= 100 and x - last >= 9:
+            parts.append(_text(f"{x:.2f}%", floor + 17, number(tick), "middle"))
+            last = x
+    words = []
+    for one in curves:
+        style, drawn = (" second", "second") if one.second else ("", "first")
+        path = [at(x, y) for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y)]
+        parts.append(
+            f'<svg viewBox="0 0 100 {height}" width="100%" height="{height}" preserveAspectRatio="none">'
+            f'<polyline class="line{style}" points="{" ".join(f"{x:.2f},{y:.1f}" for x, y in path)}"/></svg>'
+        )
+        parts.extend(f'<circle class="dot{style}" cx="{x:.2f}%" cy="{y:.1f}" r="3"/>' for x, y in path)
+        words.append((drawn, one.label))
+    for point in points:
+        x, y = at(point.x, point.y)
+        if math.isfinite(point.low) and math.isfinite(point.high):
+            ends = f'y1="{at(point.x, point.low)[1]:.1f}" y2="{at(point.x, point.high)[1]:.1f}"'
+            parts.append(f'<line class="whisker" x1="{x:.2f}%" x2="{x:.2f}%" {ends}/>')
+        parts.append(f'<circle class="dot" cx="{x:.2f}%" cy="{y:.1f}" r="6"/>')
+        parts.append(_text(f"{x:.2f}%", y - 12, point.label, "end" if x > 50 else "start", "value"))
+    parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>')
+    parts.append(_text("50%", height - 5, x_label, "middle"))
+    parts.append(f'<text x="-42" y="11">{escape(y_label)}</text></svg>')
+    keys = "".join(
+        f'<li><span class="key {style}" aria-hidden="true"></span>{escape(label)}</li>' for style, label in words
+    )
+    return "".join(parts) + (f'<ul class="legend">{keys}</ul>' if keys else "")
 
 
 def intervals(title: str, rows: Sequence[Interval], *, reference: float | None = None, percent: bool = False) -> str:
