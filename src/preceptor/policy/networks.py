@@ -7,6 +7,7 @@ own, and is the plain algorithm that hydra is judged against. Both answer the sa
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -65,7 +66,36 @@ def make_networks(
     return networks
 
 
-class HydraNetworks:
+class _WithReference(abc.ABC):
+    """A module under training beside its frozen copy, from which KL is measured."""
+
+    _reference: Any
+    _reference_moved = False
+
+    @property
+    @abc.abstractmethod
+    def trained(self) -> Any:
+        """The module that the optimizer moves and `_reference` is a copy of."""
+
+    @torch.no_grad()
+    def refresh_reference(self) -> None:
+        """Make the present policy the reference, after a supervised warm start."""
+        self._reference.load_state_dict(self.trained.state_dict())
+        self._reference_moved = True
+
+    def reference_state(self) -> dict[str, Tensor]:
+        """The reference's weights where they are not the base model's; else nothing."""
+        return dict(self._reference.named_parameters()) if self._reference_moved else {}
+
+    @torch.no_grad()
+    def load_reference_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what `reference_state` gave."""
+        for name, parameter in self._reference.named_parameters():
+            parameter.copy_(state[name])
+        self._reference_moved = True
+
+
+class HydraNetworks(_WithReference):
     """A frozen trunk in the compute precision under trained top layers in float32."""
 
     def __init__(self, model: Any, *, train_layers: int, precision: str, seed: int) -> None:
@@ -75,7 +105,6 @@ class HydraNetworks:
             raise ConfigError(f"train_layers {train_layers} must be at least 1 and below the model's {count}.")
         model.requires_grad_(False)
         self.precision = precision
-        self._reference_moved = False
         self.top = upper_body(body, train_layers)
         self._reference = copy.deepcopy(self.top)
         self.top.requires_grad_(True)
@@ -103,6 +132,11 @@ class HydraNetworks:
         out: Tensor = self.value_head(features[sequences.states()].float())
         return out[:, 0]
 
+    @property
+    def trained(self) -> Any:
+        """The top layers."""
+        return self.top
+
     def policy_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the policy's optimizer moves."""
         yield from self.top.named_parameters(prefix="policy")
@@ -110,22 +144,6 @@ class HydraNetworks:
     def value_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the values' optimizer moves."""
         yield from self.value_head.named_parameters(prefix="value")
-
-    @torch.no_grad()
-    def refresh_reference(self) -> None:
-        """Make the present policy the reference, after a supervised warm start."""
-        self._reference.load_state_dict(self.top.state_dict())
-        self._reference_moved = True
-
-    def reference_state(self) -> dict[str, Tensor]:
-        """The reference's weights where they are not the base model's; else nothing."""
-        return dict(self._reference.named_parameters()) if self._reference_moved else {}
-
-    @torch.no_grad()
-    def load_reference_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what `reference_state` gave."""
-        _restore(self._reference, state)
-        self._reference_moved = True
 
     @torch.no_grad()
     def sampler(self) -> Any:
@@ -149,14 +167,13 @@ class HydraNetworks:
         return head
 
 
-class FullNetworks:
+class FullNetworks(_WithReference):
     """Every layer trained, beside a frozen copy, and a critic that is a copy with a linear head."""
 
     sampled_layers: int | None = None
 
     def __init__(self, model: Any, *, precision: str) -> None:
         self.precision = precision
-        self._reference_moved = False
         self._reference = copy.deepcopy(model).requires_grad_(False)
         self.model = model.requires_grad_(True)
         # a copy only where the sampler's precision is another one
@@ -187,6 +204,11 @@ class FullNetworks:
         out: Tensor = self.value_head(hidden[sequences.states()].float())
         return out[:, 0]
 
+    @property
+    def trained(self) -> Any:
+        """The whole model."""
+        return self.model
+
     def policy_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the policy's optimizer moves."""
         yield from self.model.named_parameters(prefix="policy")
@@ -195,22 +217,6 @@ class FullNetworks:
         """What the values' optimizer moves."""
         yield from self.critic.named_parameters(prefix="value.critic")
         yield from self.value_head.named_parameters(prefix="value.head")
-
-    @torch.no_grad()
-    def refresh_reference(self) -> None:
-        """Make the present policy the reference, after a supervised warm start."""
-        self._reference.load_state_dict(self.model.state_dict())
-        self._reference_moved = True
-
-    def reference_state(self) -> dict[str, Tensor]:
-        """The reference's weights where they are not the base model's; else nothing."""
-        return dict(self._reference.named_parameters()) if self._reference_moved else {}
-
-    @torch.no_grad()
-    def load_reference_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what `reference_state` gave."""
-        _restore(self._reference, state)
-        self._reference_moved = True
 
     @torch.no_grad()
     def sampler(self) -> Any:
@@ -237,11 +243,6 @@ def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> T
             use_cache=False,
         ).last_hidden_state
     return out
-
-
-def _restore(module: nn.Module, state: dict[str, Tensor]) -> None:
-    for name, parameter in module.named_parameters():
-        parameter.copy_(state[name])
 
 
 def cast_weights(model: Any, precision: str) -> Any:
