@@ -45,6 +45,8 @@ def as_sagemaker_does(name: str, root: Path) -> int:
     settings = root / "input" / "config" / "hyperparameters.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(job["HyperParameters"]))
+    (root / "output").mkdir()
+    (root / "output" / "failure").write_text("of an attempt that was taken away")
     words = [*job["AlgorithmSpecification"]["ContainerArguments"], "--root", str(root), "--pack"]
     code = container.main(words)
     bucket, _, key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").partition("/")
@@ -70,6 +72,7 @@ def test_a_reward_model_is_trained_elsewhere_and_published_here(
     assert preceptor(["cloud", "sagemaker", "reward", *stage, "--batch_size", "4", *JOB, "--no-wait"]) == 0
     name = capsys.readouterr().out.strip()
     assert as_sagemaker_does(name, tmp_path / "ml") == 0
+    assert not (tmp_path / "ml" / "output" / "failure").exists()
     with engine.begin() as connection:  # a container's own database goes with it; here both use one, to save time
         for table in ("artifact_parents", "artifacts", "runs"):
             connection.exec_driver_sql(f"DELETE FROM {table}")

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(stage: str, root: Path, home: Path, *, pack: bool) -> int:
+    (root / "output" / "failure").unlink(missing_ok=True)  # of an attempt before this one
     values = _hyperparameters(root / "input" / "config" / "hyperparameters.json")
     inputs = channels(root, os.environ)
     words = flags(stage, values, inputs)
