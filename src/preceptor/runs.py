@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -110,9 +111,12 @@ def run_stage_now(
     config: BaseModel,
     *,
     progress: Progress | None = None,
+    asked_to_stop: threading.Event | None = None,
     package: str = "preceptor",
 ) -> StageResult:
     """Run one stage here and now, as `preceptor STAGE` does; it has a row and lineage like any other run.
+
+    Once `asked_to_stop` is set the stage ends at its next safe point, as canceled.
 
     Raises:
         PreceptorError: whatever the stage raised; the run is recorded as failed, refused or canceled first.
@@ -130,7 +134,8 @@ def run_stage_now(
             writer(done, total, metrics)
 
         values = config.model_dump(mode="json")
-        outcome = _attempt(settings, engine, (run_id, attempt, stage, package), values, StopSignals(), report, None)
+        signals = StopSignals(canceled=asked_to_stop or threading.Event())
+        outcome = _attempt(settings, engine, (run_id, attempt, stage, package), values, signals, report, None)
         if outcome.error is not None:
             raise outcome.error
         if outcome.result is None:

@@ -52,8 +52,8 @@ def _train(given: argparse.Namespace) -> str:
     preset = DEMO if words.pop("preset") == "demo" else {}
     config = {**preset, **{name: value for name, value in words.items() if value is not None}}
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one shows progress and tells
-    with asked_to_stop() as is_canceled, terminal_progress("PPO") if first else nullcontext() as progress:
-        metrics = train_with_ppo(*places, progress=progress, is_canceled=is_canceled, **config)
+    with asked_to_stop() as asked, terminal_progress("PPO") if first else nullcontext() as progress:
+        metrics = train_with_ppo(*places, progress=progress, is_canceled=asked.is_set, **config)
     return f"{summary(metrics)}\nThe policy is in {places[2]}." if first else ""
 
 

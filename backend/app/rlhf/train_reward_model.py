@@ -42,8 +42,8 @@ def _train(given: argparse.Namespace) -> str:
     from preceptor.terminal import terminal_progress
 
     models_dir = load_settings().models_dir
-    with asked_to_stop() as is_canceled, terminal_progress("reward model") as progress:
-        train_reward_model(**vars(given), models_dir=models_dir, progress=progress, is_canceled=is_canceled)
+    with asked_to_stop() as asked, terminal_progress("reward model") as progress:
+        train_reward_model(**vars(given), models_dir=models_dir, progress=progress, is_canceled=asked.is_set)
     report = json.loads((Path(given.output_dir) / "report.json").read_text(encoding="utf-8"))
     return f"{summary(report)}\nThe reward model is in {given.output_dir}; report.json there has every number."
 

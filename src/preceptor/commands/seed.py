@@ -30,8 +30,8 @@ def run_seed_command(
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C was pressed: work then ends at its next safe point. A second Ctrl-C ends it at once."""
+def asked_to_stop() -> Iterator[threading.Event]:
+    """Yield what Ctrl-C sets: work then ends at its next safe point. A second Ctrl-C ends it at once."""
     asked = threading.Event()
 
     def ask(*_: object) -> None:
@@ -41,11 +41,11 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
         print("\nStopping as soon as what was done so far is safe; Ctrl-C again stops at once.", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # only the main thread may handle signals
+        yield asked  # only the main thread may handle signals
         return
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield asked.is_set
+        yield asked
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -12,12 +12,13 @@ def run_stage(stage: str, words: list[str]) -> None:
     """Parse the stage's config from the command line, run it with a progress bar, print its summary."""
     import tyro
 
+    from preceptor.commands.seed import asked_to_stop
     from preceptor.pipeline import config_class
     from preceptor.runs import run_stage_now
 
     config = tyro.cli(config_class(stage), args=words, prog=f"preceptor {stage}", config=(tyro.conf.AvoidSubcommands,))
-    with terminal_progress(stage) as progress:
-        result = run_stage_now(load_settings(), stage, config, progress=progress)
+    with asked_to_stop() as asked, terminal_progress(stage) as progress:
+        result = run_stage_now(load_settings(), stage, config, progress=progress, asked_to_stop=asked)
     print(result.summary)
     if result.artifact_id is not None:
         print(result.artifact_id, file=sys.stdout)

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from preceptor.errors import InputError
+from preceptor.files.jsonl import read_jsonl
+
 _FEWEST_PROMPTS = 4
 
 
@@ -23,8 +26,8 @@ def read_training(policy: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     card, rows = policy / "preceptor.json", policy / "held_out.jsonl"
     try:
         found = json.loads(card.read_text(encoding="utf-8"))
-        looks = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()] if rows.is_file() else []
-    except (OSError, ValueError):
+        looks = [row for _, row in read_jsonl(rows)] if rows.is_file() else []
+    except (OSError, ValueError, InputError):
         return [], {}
     return looks, found if isinstance(found, dict) else {}
 

@@ -78,8 +78,8 @@ def measure(
 def keep_answers(folder: Path, update: int, rows: Sequence[dict[str, Any]]) -> None:
     """Add one look's answers to `held_out.jsonl`; what an interrupted run left of this look and later ones goes."""
     path = folder / ANSWERS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["update"] < update]
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    kept = [line for line in lines if line and json.loads(line)["update"] < update]
     kept += [json.dumps({"update": update, **row}, ensure_ascii=False) for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, "".join(line + "\n" for line in kept))

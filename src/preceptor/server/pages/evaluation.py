@@ -38,7 +38,7 @@ def read_evaluation(view: RoundView, settings: Settings) -> Evaluation | None:
     try:
         folder = ArtifactStore(settings.artifacts_dir).open(evaluated.artifact_id).path
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        lines = (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "answers.jsonl").read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line.strip()]
     except (NotFoundError, StorageError, OSError, ValueError):
         return None
