@@ -15,7 +15,7 @@ class DemoConfig(BaseModel):
     cases: int = Field(180, ge=12, le=180, description="Clinical cases that the panel judges.")
     heldout: int = Field(48, ge=6, le=48, description="Cases kept for the final judgement.")
     raters_per_case: int = Field(2, ge=1, le=16, description="Clinicians who compare the two answers to a case.")
-    max_new_tokens: int = Field(56, ge=8, description="Longest answer, in tokens.")
+    max_new_tokens: int = Field(64, ge=8, description="Longest answer, in tokens.")
     temperature: float = Field(0.7, gt=0, description="Temperature of every answer, in training as in use.")
     ppo_minutes: float = Field(5.0, gt=0, description="Most minutes of PPO.")
     warm_start_epochs: int = Field(4, ge=0, description="Supervised passes over corrections before PPO.")
