@@ -79,7 +79,7 @@ _RULES = (
     ),
     _Rule(
         "over-optimization", "along_training.drop_in_se", "at most", "max_gold_drop",
-        "standard errors of the gold score below its peak along training",
+        "standard errors below the gold judge's peak along training",
         "One standard error is what chance alone moves a mean. In simulation this refuses 1 to 4 in 100 sound "
         "trainings, and two of three or more that gave back half of what they gained.", required_by="require_gold",
     ),

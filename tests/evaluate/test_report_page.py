@@ -125,13 +125,13 @@ def test_the_second_judge_the_frontier_and_the_training_are_told_in_words() -> N
     page = " ".join(render_report(REPORT, ROWS).split())
     for words in (
         "learned from 4 clinicians (80 pairs) of whom the reward model saw nothing",
-        "the candidate scores 0.70 more than the best of 2 baseline answers",
+        "the candidate scores 0.70 more (95 % +0.50 to +0.90) than the best of 2 baseline answers",
         "so best-of-n would reach further with more answers",
         "The way through training is not drawn: training began from another model",
         "after 10 roll-outs, 0.05 below the gold judge&#39;s highest score, which was after 5 roll-outs: 0.5 standard",
         "there was no order",
         "not longer (28)",
-        "Why this threshold",
+        "A judge that ranks clinicians&#39; choices no better than a coin",
         "Ordinary prompts refused",
     ):
         assert words in page

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preceptor.plots.svg import Interval, Series, bars, estimate, intervals, lines, number, proportions
+from preceptor.plots.svg import (
+    Interval,
+    Point,
+    Series,
+    bars,
+    estimate,
+    frontier,
+    intervals,
+    lines,
+    number,
+    proportions,
+)
 
 FINITE = st.floats(-1e9, 1e9)
 
@@ -83,3 +94,29 @@ def test_any_series_gives_well_formed_svg_without_nan(values: list[float]) -> No
 )
 def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_a_frontier_lies_on_a_square_root_axis_from_zero_with_names_and_whiskers() -> None:
+    curve = Series("best <of n>", [0.0, 1.0], [0.0, 1.0], second=True)
+    plot = frontier("F", [curve], [Point("Candidate", 4.0, 2.0, 1.5, 2.5)], x_label="KL", y_label="Score")
+    root = ElementTree.fromstring(f"<div>{plot}</div>")  # noqa: S314
+    assert [dot.attrib["cx"] for dot in root.iter("circle")] == ["0.00%", "48.00%", "96.00%"]
+    heights = [float(dot.attrib["cy"]) for dot in root.iter("circle")]
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+    whisker = next(line for line in root.iter("line") if line.attrib["class"] == "whisker")
+    assert float(whisker.attrib["y1"]) > heights[2] > float(whisker.attrib["y2"])
+    assert {"Candidate", "best <of n>", "KL", "Score", "0", "1", "3"} <= set(_texts(f"<div>{plot}</div>"))
+
+
+@pytest.mark.parametrize("x", [-1.0, math.nan, math.inf])
+def test_a_frontier_without_distances_is_empty(x: float) -> None:
+    assert "Nothing measured" in frontier("F", [], [Point("c", x, 1.0)], x_label="x", y_label="y")
+    assert "Nothing measured" in frontier("F", [], [], x_label="x", y_label="y")
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(-1e6, 1e6)), min_size=1, max_size=8))
+def test_any_frontier_is_well_formed(points: list[tuple[float, float]]) -> None:
+    curve = Series("c", [x for x, _ in points], [y for _, y in points])
+    ElementTree.fromstring(  # noqa: S314
+        f"<div>{frontier('F', [curve], [Point('p', *points[0])], x_label='x', y_label='y')}</div>"
+    )

@@ -39,7 +39,7 @@ def frontier_plot(report: Mapping[str, Any]) -> tuple[Markup | None, str]:
         f"Mean score by {named} against KL from the baseline",
         lines,
         [point],
-        x_label="KL from the baseline, nats an answer (square-root scale)",
+        x_label="KL from the baseline (nats)",
         y_label="Score",
     )
     return Markup(drawn), f"{_against(found.get('against') or {}, named)} {_path_note(found)}".strip()  # noqa: S704
@@ -57,8 +57,8 @@ def _against(against: Mapping[str, Any], named: str) -> str:
         f"({against['kl']:.2f} nats), so best-of-n would reach further with more answers"
     )
     return (
-        f"By {named}, the candidate scores {abs(gain):.2f} {verdict} than {where} "
-        f"(95 % {number(against['low']):+.2f} to {number(against['high']):+.2f})."
+        f"By {named}, the candidate scores {abs(gain):.2f} {verdict} "
+        f"(95 % {number(against['low']):+.2f} to {number(against['high']):+.2f}) than {where}."
     )
 
 

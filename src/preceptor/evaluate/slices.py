@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.evaluate.win_rate import win_rate
+from preceptor.stats.intervals import wilson
 
 _FEWEST_PROMPTS = 5  # below this an interval says next to nothing
 _NAMES = {"agent_name": "agent", "specialty": "specialty"}
@@ -57,5 +58,8 @@ def win_rate_slices(
 def _row(
     value: str, outcomes: NDArray[np.float64], prompts: Sequence[str], places: list[int], seed: int
 ) -> dict[str, Any]:
-    rate = win_rate(outcomes[places], [prompts[i] for i in places], seed=seed)
+    taken, asked = outcomes[places], [prompts[i] for i in places]
+    # few prompts that all went one way leave a bootstrap no spread
+    once = len(set(asked)) == len(asked)
+    rate = wilson(float(taken.sum()), len(asked)) if once else win_rate(taken, asked, seed=seed)
     return {"value": value, "n": rate.n, "estimate": rate.estimate, "low": rate.low, "high": rate.high}
