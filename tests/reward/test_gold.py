@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from preceptor.modeling.reward_model import load_gold, load_scorer
 from preceptor.reward.dataset import Pair, PairSet
@@ -41,6 +43,19 @@ def test_no_clinician_teaches_both_the_reward_model_and_the_gold_judge(share: fl
     assert kept
     assert gold & kept == set()
     assert gold | kept == set(RATERS)
+
+
+@given(
+    judged=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 9)), min_size=1, max_size=120),
+    share=st.floats(0.01, 0.49),
+)
+def test_the_two_panels_are_apart_whoever_judged_how_much(judged: list[tuple[str, int]], share: float) -> None:
+    pairs = tuple(Pair(f"p{n}", f"good {i}", "bad", rater=rater) for i, (rater, n) in enumerate(judged))
+    found = set_aside(PairSet(pairs, (), 0, 0), share=share)
+    gold, kept = {pair.rater for pair in found.gold}, {pair.rater for pair in found.data.pairs}
+    assert gold & kept == set()
+    assert len(found.gold) <= len(pairs) / 2
+    assert gold == set() or min(len(gold), len(kept)) >= 2
 
 
 def test_the_gold_judge_learns_from_training_prompts_alone_and_test_pairs_stay_for_everybody() -> None:

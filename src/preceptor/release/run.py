@@ -44,8 +44,9 @@ def run(config: ReleaseConfig, context: StageContext) -> StageResult:
     named = f"{config.agent_name} version {release.version}"
     if release.state == "refused":
         raise GateRefused(f"{named} was refused: {release.reason}.")
+    passed = sum(gate.passed for gate in gates)
     return StageResult(
-        summary=f"Registered {named} as {release.state}: {len(gates)} gates passed.",
+        summary=f"Registered {named} as {release.state}: {passed} of {len(gates)} gates passed.",
         metrics={
             "decision": release.state,
             "release_id": release.release_id,
