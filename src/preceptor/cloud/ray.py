@@ -109,7 +109,7 @@ class Ray:
         token = os.environ.get("RAY_AUTH_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with httpx.Client(base_url=self.address, timeout=30.0, transport=self.transport, headers=headers) as client:
+            with httpx.Client(base_url=self.address, timeout=60.0, transport=self.transport, headers=headers) as client:
                 answer = client.request(method, path, json=body)
         except httpx.TransportError as error:
             raise BackendBusy(
