@@ -141,4 +141,20 @@ def test_files_of_tensorboard_are_refused_before_the_job_and_not_after_it(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_model_field_of_a_stage_exists(stage: str) -> None:
-    assert set(MODELS[stage]) <= set(config_class(stage).model_fields)
+    assert MODELS[stage] in config_class(stage).model_fields
+
+
+def test_every_file_of_an_evaluation_passes_the_gate(
+    home: Settings, make_dataset: Make, make_child: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}\n")
+    dataset = make_dataset(home).id
+    reward = make_child(home, "reward_model", [dataset]).id
+    policy = make_child(home, "policy", [reward]).id
+    given = {"policy": policy, "reward_model": reward, "dataset": dataset}
+    files = set(EvaluateConfig.model_fields) & {"prompts", "ratings", "verdicts", "red_lines"}
+    assert {"prompts", "ratings"} <= files
+    for name in (*files, *given):
+        with pytest.raises(GateRefused, match=r"rows\.jsonl stays here"):
+            plan_job("evaluate", EvaluateConfig.model_validate(given | {name: str(file)}), home)

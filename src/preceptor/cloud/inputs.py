@@ -20,12 +20,9 @@ from preceptor.files.atomic import file_digest
 from preceptor.modeling.resolve import hub_folder
 from preceptor.settings import Settings
 
-# stage -> the fields of its config that name what it reads
-TEXTS = {"reward": ("dataset",), "policy": (), "evaluate": ("prompts", "ratings")}  # and every field that is a Path
-ARTIFACTS = {"reward": (), "policy": ("reward_model",), "evaluate": ("policy", "reward_model", "dataset")}
-MODELS = {"reward": ("base_model",), "policy": ("base_model",), "evaluate": ("baseline",)}
+MODELS = {"reward": "base_model", "policy": "base_model", "evaluate": "baseline"}  # the field of a public model
 KINDS = {"reward": "reward_model", "policy": "policy", "evaluate": "report"}  # what each makes
-STAGES = tuple(TEXTS)
+STAGES = tuple(KINDS)
 
 
 def plan_job(stage: str, config: BaseModel, settings: Settings) -> Job:
@@ -46,10 +43,10 @@ def plan_job(stage: str, config: BaseModel, settings: Settings) -> Job:
     store = ArtifactStore(settings.artifacts_dir)
     values = {**config.model_dump(mode="json"), **_default_model(stage, config, settings)}
     found: dict[str, Input] = {}
-    for field in (*TEXTS[stage], *_paths(config), *ARTIFACTS[stage], *MODELS[stage]):
+    for field in _references(config):
         if values[field] is None:
             continue
-        item, values[field] = _input(field, str(values[field]), store, is_model=field in MODELS[stage])
+        item, values[field] = _input(field, str(values[field]), store, is_model=field == MODELS[stage])
         if item is not None:
             found[field] = item
     if stage == "policy" and (values["warm_start_epochs"] or values["algorithm"] != "ppo"):
@@ -59,14 +56,19 @@ def plan_job(stage: str, config: BaseModel, settings: Settings) -> Job:
     )
 
 
-def _paths(config: BaseModel) -> list[str]:
-    return [name for name, field in type(config).model_fields.items() if Path in get_args(field.annotation)]
+def _references(config: BaseModel) -> list[str]:
+    """The fields that name something to read: every one of free text or a path, so that none slips past the gate."""
+    return [
+        name
+        for name, field in type(config).model_fields.items()
+        if {str, Path} & {field.annotation, *get_args(field.annotation)}
+    ]
 
 
 def _default_model(stage: str, config: BaseModel, settings: Settings) -> dict[str, Any]:
     """The base model that this installation is set to, where the config names none."""
     default = settings.reward_model if stage == "reward" else settings.policy_model
-    field = MODELS[stage][0]
+    field = MODELS[stage]
     return {field: getattr(config, field) or default}
 
 
