@@ -1,9 +1,9 @@
 """Real preference data go in, a table of held-out accuracy of the frozen reward model beside its baselines comes out.
 
 Run from the repository: `python benchmarks/reward_accuracy.py --data FOLDER`, where FOLDER holds `medquad/`,
-`mts-dialog/` and `hh-rlhf/`. Every pair is held out once: five folds over prompts, and each fold's model is trained on
-the other four with the settings that a user gets. Intervals (95 %) resample prompts.
-`--full` also fine-tunes on the first fold.
+`mts-dialog/` and `hh-rlhf/`. Every pair is held out once a repeat: five folds over prompts, drawn anew each time, and
+each fold's model is trained on the other four with the settings that a user gets. A pair's wins are averaged over the
+repeats; intervals (95 %) resample prompts. `--full` also fine-tunes on the first fold.
 """
 
 from __future__ import annotations
@@ -16,25 +16,31 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from preceptor.modeling.embeddings import load_encoder
-from preceptor.modeling.features import cosine, pair_features
+from preceptor.modeling.cross_encoder import CROSS_ENCODER_NAME, CrossEncoder, load_cross_encoder, relevance
+from preceptor.modeling.embeddings import FloatArray, load_encoder
+from preceptor.modeling.frozen_head import FrozenHead
 from preceptor.modeling.resolve import resolve_model
 from preceptor.reward.bradley_terry import grouped_folds
 from preceptor.reward.build import build_reward_model
 from preceptor.reward.config import RewardConfig
+from preceptor.reward.dataset import Pair
 from preceptor.reward.embedding_cache import embed_cached
 from preceptor.reward.frozen import fit_head
+from preceptor.reward.reader import Reader, mismatched_pairs, partners
+from preceptor.reward.reading_along import WORTH_READING
 from preceptor.reward.report import win_values
 from preceptor.stats.intervals import cluster_bootstrap_mean
 
 Row = tuple[str, str, str]  # prompt, chosen, rejected
 FOLDS = 5
+RULES = ("length only", "untrained cosine", "untrained cross-encoder", "vectors alone", "frozen, auto")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -79,44 +85,60 @@ def harmless(folder: Path) -> list[Row]:
 DATASETS = {"MedQuAD graded": medquad, "MTS-Dialog summaries": mts, "HH harmless": harmless}
 
 
-def cross_validated(rows: Sequence[Row], *, seed: int, cache: Path) -> dict[str, np.ndarray]:
-    """Wins (N,) of each rule on every pair, each judged by a model that never saw its prompt."""
+class Logits(dict[tuple[str, str], FloatArray]):
+    """What the cross-encoder says of prompts and answers, each read once in the whole run."""
+
+    def read(self, encoder: CrossEncoder, pairs: Sequence[Pair]) -> None:
+        asked = [(pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+        new = [key for key in dict.fromkeys(asked) if key not in self]
+        if new:
+            self.update(zip(new, relevance(encoder, [p for p, _ in new], [a for _, a in new]), strict=True))
+
+
+def cross_validated(rows: Sequence[Row], *, seed: int, repeats: int, along: bool, cache: Path) -> dict[str, np.ndarray]:
+    """Wins (N,) of each rule on every pair, each judged by models that never saw its prompt."""
     encoder = load_encoder(resolve_model("bert-base-uncased"))
     vectors = embed_cached(encoder, [text for row in rows for text in row], cache_dir=cache)
-    prompts = [prompt for prompt, _, _ in rows]
+    pairs = [Pair(*row) for row in rows]
+    plain = Reader(vectors, encoder.width)
+    logits = Logits()
+    reader = load_cross_encoder(resolve_model(CROSS_ENCODER_NAME)) if along else None
+    if reader is not None:
+        logits.read(reader, pairs)
+    lengths = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.float64)
+    wins: dict[str, list[np.ndarray]] = defaultdict(list)
+    for repeat in range(repeats):
+        folds = grouped_folds([pair.prompt for pair in pairs], folds=FOLDS, seed=seed + repeat)
+        margins = {name: np.zeros(len(pairs)) for name in ("length only", "vectors alone", "frozen, auto")}
+        for fold in range(FOLDS):
+            inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            held = [pairs[i] for i in outside]
+            train = [pairs[i] for i in inside]
+            config = RewardConfig(dataset="-", seed=seed + repeat)
+            fit = chosen = fit_head(train, plain, config=config, ensemble=0)
+            margins["vectors alone"][outside] = judged = head_margins(fit.head, plain, held)
+            if reader is not None:
+                logits.read(reader, mismatched_pairs(partners(train, seed=config.seed)))
+                helped = replace(plain, relevance=logits)
+                chosen = fit_head(train, helped, config=config, ensemble=0)
+                if fit.loss - chosen.loss >= WORTH_READING:
+                    judged = head_margins(chosen.head, helped, held)
+            margins["frozen, auto"][outside] = judged
+            direction = 1.0 if win_values(lengths[inside]).mean() >= 0.5 else -1.0
+            margins["length only"][outside] = direction * lengths[outside]
+        for name, values in margins.items():
+            wins[name].append(win_values(values))
+    found = {name: np.mean(values, axis=0) for name, values in wins.items()}
+    cosines = [plain.cosine(p.prompt, p.chosen) - plain.cosine(p.prompt, p.rejected) for p in pairs]
+    found["untrained cosine"] = win_values(np.array(cosines))
+    if reader is not None:
+        best = [logits[p.prompt, p.chosen][0] - logits[p.prompt, p.rejected][0] for p in pairs]
+        found["untrained cross-encoder"] = win_values(np.array(best))
+    return found
 
-    def features(side: int) -> np.ndarray:
-        return pair_features(
-            [vectors[p] for p in prompts], [vectors[row[side]] for row in rows], [row[side] for row in rows]
-        )
 
-    chosen, rejected = features(1), features(2)
-    folds = grouped_folds(prompts, folds=FOLDS, seed=seed)
-    lengths = np.array([len(c) - len(r) for _, c, r in rows], dtype=np.float64)
-    margins, length = np.zeros(len(rows)), np.zeros(len(rows))
-    for fold in range(FOLDS):
-        inside = np.flatnonzero(folds != fold)
-        outside = np.flatnonzero(folds == fold)
-        fit = fit_head(
-            chosen[inside],
-            rejected[inside],
-            prompts=[prompts[i] for i in inside],
-            raters=[None] * len(inside),
-            weights=np.ones(len(inside)),
-            targets=np.zeros(len(inside)),
-            width=encoder.width,
-            ensemble=0,
-            length=False,
-            seed=seed,
-        )
-        margins[outside] = fit.head.raw(chosen[outside])[0] - fit.head.raw(rejected[outside])[0]
-        length[outside] = lengths[outside] * (1.0 if win_values(lengths[inside]).mean() >= 0.5 else -1.0)
-    untrained = [cosine(vectors[p], vectors[c]) - cosine(vectors[p], vectors[r]) for p, c, r in rows]
-    return {
-        "length only": win_values(length),
-        "untrained cosine": win_values(np.array(untrained)),
-        "frozen": win_values(margins),
-    }
+def head_margins(head: FrozenHead, reader: Reader, pairs: Sequence[Pair]) -> np.ndarray:
+    return head.raw(reader.chosen(pairs, gate=head.gate))[0] - head.raw(reader.rejected(pairs, gate=head.gate))[0]
 
 
 def fine_tuned(rows: Sequence[Row], *, seed: int, epochs: int) -> tuple[float, float, int, float]:
@@ -147,20 +169,32 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=[*DATASETS], nargs="+", default=[*DATASETS])
+    parser.add_argument("--vectors-alone", action="store_true", help="leave the cross-encoder out")
     parser.add_argument("--cache", type=Path, default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print("| data (pairs / prompts) | length only | untrained cosine | frozen | seconds |")
-    print("|---|---|---|---|---|")
-    for name, load in DATASETS.items():
-        rows = load(arguments.data)
+    print("| data (pairs / prompts) | " + " | ".join(RULES) + " | seconds |")
+    print("|---|" + "---|" * (len(RULES) + 1))
+    for name in arguments.only:
+        rows = DATASETS[name](arguments.data)
         prompts = [prompt for prompt, _, _ in rows]
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as temporary:
-            wins = cross_validated(rows, seed=arguments.seed, cache=arguments.cache or Path(temporary))
+            wins = cross_validated(
+                rows,
+                seed=arguments.seed,
+                repeats=arguments.repeats,
+                along=not arguments.vectors_alone,
+                cache=arguments.cache or Path(temporary),
+            )
         cells = []
-        for values in wins.values():
-            interval = cluster_bootstrap_mean(values, prompts, seed=arguments.seed)
+        for rule in RULES:
+            if rule not in wins:
+                cells.append("-")
+                continue
+            interval = cluster_bootstrap_mean(wins[rule], prompts, seed=arguments.seed)
             cells.append(f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})")
         seconds = time.perf_counter() - start
         print(f"| {name} ({len(rows)} / {len(set(prompts))}) | {' | '.join(cells)} | {seconds:.0f} |", flush=True)

@@ -126,7 +126,11 @@ def judged_by_two_panels(tmp_path_factory: pytest.TempPathFactory, scorer_folder
     shutil.copytree(scorer_folder, encoder)
     config = json.loads((encoder / "config.json").read_text()) | {"architectures": ["BertModel"]}
     (encoder / "config.json").write_text(json.dumps(config))
-    build_reward_model(data, out, RewardConfig(dataset=str(data), base_model=str(encoder), mode="frozen", ensemble=2))
+    build_reward_model(
+        data,
+        out,
+        RewardConfig(dataset=str(data), base_model=str(encoder), mode="frozen", ensemble=2, cross_encoder="never"),
+    )
     return out
 
 

@@ -35,7 +35,9 @@ def _train(folder: Path, rows: list[dict[str, Any]]) -> Path:
     out = folder / "model"
     out.mkdir()
     # mismatched answers always lose, so they would bend what the pairs alone decide
-    config = RewardConfig(dataset=str(data), base_model="bert-base-uncased", ensemble=2, mismatch_weight=0)
+    config = RewardConfig(
+        dataset=str(data), base_model="bert-base-uncased", ensemble=2, mismatch_weight=0, cross_encoder="never"
+    )
     build_reward_model(data, out, config, cache_dir=folder.parent / "cache")
     return out
 

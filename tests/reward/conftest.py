@@ -107,5 +107,5 @@ def frozen_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.write_text("".join(json.dumps(row) + "\n" for row in planted_rows(64)), encoding="utf-8")
     out = root / "model"
     out.mkdir()
-    build_reward_model(data, out, RewardConfig(dataset=str(data)), cache_dir=root / "cache")
+    build_reward_model(data, out, RewardConfig(dataset=str(data), cross_encoder="never"), cache_dir=root / "cache")
     return out

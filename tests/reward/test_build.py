@@ -60,7 +60,9 @@ def test_the_same_data_in_another_order_give_the_same_bytes(
     data = write_rows(planted(64)[::-1])
     out = tmp_path / "again"
     out.mkdir()
-    build_reward_model(data, out, RewardConfig(dataset=str(data)), cache_dir=frozen_model.parent / "cache")
+    build_reward_model(
+        data, out, RewardConfig(dataset=str(data), cross_encoder="never"), cache_dir=frozen_model.parent / "cache"
+    )
     names = {str(file.relative_to(frozen_model)) for file in frozen_model.rglob("*") if file.is_file()}
     assert names == {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert [name for name in names if (out / name).read_bytes() != (frozen_model / name).read_bytes()] == []
@@ -81,7 +83,7 @@ def test_the_stage_publishes_an_artifact_with_its_dataset_as_parent(
         store=store,
         progress=lambda done, total, _: steps.append((done, total)),
     )
-    result = run(RewardConfig(dataset=build.artifact.id), context)
+    result = run(RewardConfig(dataset=build.artifact.id, cross_encoder="never"), context)
     artifact = store.open(str(result.artifact_id), verify=True)
     assert artifact.kind == "reward_model"
     assert artifact.parents == [build.artifact.id]
@@ -109,7 +111,9 @@ def test_length_can_be_a_feature_when_asked(tmp_path: Path, write_rows: Any, pla
     data = write_rows(rows)
     out = tmp_path / "model"
     out.mkdir()
-    build_reward_model(data, out, RewardConfig(dataset=str(data), length_feature=True, ensemble=0))
+    build_reward_model(
+        data, out, RewardConfig(dataset=str(data), length_feature=True, ensemble=0, cross_encoder="never")
+    )
     scorer = load_scorer(out)
     assert scorer.card.length_feature
     assert scorer.score_ensemble(["p"], ["r"]).shape == (1, 1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from preceptor.reward.dataset import Pair
+from preceptor.reward.page import render_page
 from preceptor.reward.report import calibration, held_out_report, length_direction, rater_agreement
 
 
@@ -43,12 +45,65 @@ def test_the_length_rule_is_taken_from_training() -> None:
 
 
 def test_calibration_of_a_sure_and_right_model_is_perfect_and_of_a_sure_and_wrong_one_is_not() -> None:
-    assert calibration(np.full(20, 50.0), temperature=1.0) == pytest.approx(
-        {"temperature": 1.0, "ece": 0.0, "brier": 0.0}, abs=1e-9
-    )
+    sure = calibration(np.full(20, 50.0), temperature=1.0)
+    assert (sure["ece"], sure["brier"]) == pytest.approx((0.0, 0.0), abs=1e-9)
     wrong = calibration(np.full(20, -50.0), temperature=1.0)
     assert wrong["ece"] == pytest.approx(1.0)
     assert wrong["brier"] == pytest.approx(1.0)
+
+
+def test_reliability_gives_confidence_and_accuracy_of_each_bin() -> None:
+    even, sure = 0.0, float(np.log(8.0))  # sigmoid of log 8 is 8 / 9
+    found = calibration(np.array([even, even, sure, -sure]), temperature=1.0)
+    assert found["bins"] == [
+        {"pairs": 2, "confidence": 0.5, "accuracy": 0.5},
+        {"pairs": 2, "confidence": pytest.approx(8 / 9), "accuracy": 0.5},
+    ]
+    assert found["ece"] == pytest.approx((8 / 9 - 0.5) / 2)
+
+
+def _report(test: list[Pair], chosen: list[float], rejected: list[float]) -> dict[str, Any]:
+    return held_out_report(
+        test,
+        chosen=np.array(chosen),
+        rejected=np.array(rejected),
+        temperature=1.0,
+        train=pairs_of((2, 1)),
+        baselines={},
+        seed=0,
+    )
+
+
+def test_ties_are_counted_and_judge_nothing() -> None:
+    test = [Pair("p1", "a", "b"), Pair("p2", "c", "d"), Pair("p3", "e", "f", label=0.5)]
+    report = _report(test, [1.0, -1.0, -5.0], [0.0, 0.0, 0.0])
+    assert report["held_out"] == {"pairs": 2, "prompts": 2, "ties": 1}
+    assert report["accuracy"]["estimate"] == 0.5
+
+
+def test_a_constant_reward_is_called_by_its_name() -> None:
+    report = _report(pairs_of((3, 1), (1, 3)), [0.7, 0.7], [0.7, 0.7])
+    assert "the same score" in report["notes"][0]
+    assert report["accuracy"]["estimate"] == 0.5
+    assert "the same score" not in " ".join(_report(pairs_of((3, 1), (1, 3)), [0.7, 0.6], [0.7, 0.7])["notes"])
+
+
+def test_slices_name_agent_and_specialty() -> None:
+    test = [Pair("p1", "a", "b", agent="x", specialty="cardiology"), Pair("p2", "c", "d", specialty="pediatrics")]
+    slices = _report(test, [1.0, -1.0], [0.0, 0.0])["slices"]
+    assert slices["agent"]["x"]["estimate"] == 1.0
+    assert {name: found["estimate"] for name, found in slices["specialty"].items()} == {
+        "cardiology": 1.0,
+        "pediatrics": 0.0,
+    }
+
+
+def test_the_page_shows_figures_and_no_text_of_a_pair() -> None:
+    test = [Pair("secret prompt", "secret good", "secret bad", specialty="<b>x</b>"), Pair("p2", "c", "d")]
+    page = render_page(_report(test, [1.0, -1.0], [0.0, 0.0]))
+    assert "Reliability" in page
+    assert "secret" not in page
+    assert "<b>x</b>" not in page
 
 
 def test_raters_who_agree_on_four_of_five_allow_a_ceiling() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,7 +66,7 @@ def test_a_planted_word_is_learned_and_the_folder_loads_with_plain_transformers(
     assert report["mode"] == "full"
     assert len(report["epochs"]) == 3
     assert AutoModelForSequenceClassification.from_pretrained(out).config.num_labels == 1
-    assert {file.suffix for file in out.iterdir()} <= {".json", ".jsonl", ".safetensors", ".txt"}
+    assert {file.suffix for file in out.iterdir()} <= {".json", ".jsonl", ".html", ".safetensors", ".txt"}
     assert str(tiny_bert) not in (out / "config.json").read_text() + (out / "tokenizer_config.json").read_text()
 
 
@@ -121,3 +122,25 @@ def test_what_the_length_limit_cut_is_counted(tmp_path: Path, tiny_bert: Path, w
         write_rows(long, "long.jsonl"), tiny_bert, tmp_path / "cut", settings={"max_length": 16, "epochs": 1}
     )
     assert report["cut"] == {"prompts": 8, "responses": 0}
+
+
+def test_a_trained_output_is_where_fitting_starts(tiny_bert: Path) -> None:
+    from preceptor.modeling.classifier import forward_scores, load_classifier
+    from preceptor.reward.batches import encode_pairs
+    from preceptor.reward.dataset import Pair
+    from preceptor.reward.probe import fit_output_layer
+
+    torch.manual_seed(0)
+    model, tokenizer = load_classifier(tiny_bert, trained=False)
+    texts = [f"{word} {other}" for word in ("rest", "drink", "wait", "call") for other in ("now", "today", "later")]
+    rows = encode_pairs(tokenizer, [Pair("q", text, "x") for text in texts], max_length=32).chosen
+    before = forward_scores(model, rows, bfloat16=False).detach()
+    order = before.argsort().tolist()
+    pairs = [Pair(f"q{i}", texts[order[i + 6]], texts[order[i]]) for i in range(6)]  # what it knew agrees with them
+    encoded = encode_pairs(tokenizer, pairs, max_length=32)
+    prompts, ones, zeros = [pair.prompt for pair in pairs], np.ones(6), np.zeros(6)
+    assert fit_output_layer(
+        model, encoded, prompts=prompts, weights=ones, targets=zeros, seed=0, bfloat16=False, trained=True
+    )
+    after = forward_scores(model, rows, bfloat16=False).detach()
+    assert np.corrcoef(before.numpy(), after.numpy())[0, 1] > 0.8

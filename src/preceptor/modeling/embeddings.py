@@ -145,6 +145,11 @@ def embed(
     ]
 
 
+def token_windows(tokenizer: Any, text: str) -> list[list[int]]:
+    """The token ids of a text in windows that break between sentences; none for an empty text."""
+    return [window.ids for window in _windows(tokenizer, 0, text)]
+
+
 def _windows(tokenizer: Any, index: int, text: str) -> Iterator[_Window]:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"]

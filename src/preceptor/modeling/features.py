@@ -25,11 +25,16 @@ OPEN: Gate = (-2.0, -1.0)  # always 1: every cosine lies above
 _ENDED = re.compile(r"[.!?][\"'”’)]*\s*$")
 
 
-def feature_blocks(width: int, *, length: bool = False) -> dict[str, slice]:
-    """Where each group of features lies for an encoder of `width` dimensions (D)."""
+def feature_blocks(width: int, *, length: bool = False, relevance: int = 0) -> dict[str, slice]:
+    """Where each group of features lies for an encoder of `width` dimensions (D).
+
+    `relevance` counts the numbers that a cross-encoder adds at the end.
+    """
     sizes = {"relation": RELATION, "form": FORM, "match": width, "content": width, "style": width}
     if length:
         sizes["length"] = 1
+    if relevance:
+        sizes["relevance"] = relevance
     blocks, start = {}, 0
     for name, size in sizes.items():
         blocks[name] = slice(start, start + size)

@@ -48,6 +48,8 @@ class RewardCard(BaseModel):
     encoder_digest: str = ""
     features: str = ""
     length_feature: bool = False
+    cross_encoder_digest: str = ""
+    """Of the cross-encoder that reads along, in the folder `cross_encoder`; empty where none does."""
     ensemble: int = 1
 
 
@@ -118,6 +120,7 @@ class FrozenScorer:
     """A frozen encoder with a linear Bradley-Terry head. The same arguments give the same bits."""
 
     def __init__(self, folder: Path, card: RewardCard, *, encoder: Path | None = None) -> None:
+        from preceptor.modeling.cross_encoder import CROSS_ENCODER_FOLDER, CrossEncoder, load_cross_encoder
         from preceptor.modeling.embeddings import TextVectors, load_encoder
         from preceptor.modeling.features import FEATURES_VERSION
         from preceptor.modeling.frozen_head import load_head
@@ -130,6 +133,11 @@ class FrozenScorer:
             raise ModelError(f"The encoder in {folder} is not the one that the head was trained on: train it again.")
         self.head = load_head(folder)
         self._prompts: dict[str, TextVectors] = {}
+        self.cross_encoder: CrossEncoder | None = None
+        if card.cross_encoder_digest:
+            self.cross_encoder = load_cross_encoder(folder / CROSS_ENCODER_FOLDER)
+            if self.cross_encoder.digest != card.cross_encoder_digest:
+                raise ModelError(f"The cross-encoder in {folder} is not the one it was trained with: train it again.")
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """One score a pair of texts, (N,)."""
@@ -143,6 +151,7 @@ class FrozenScorer:
 
     def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """(1 + K, N)."""
+        from preceptor.modeling.cross_encoder import relevance
         from preceptor.modeling.embeddings import embed
         from preceptor.modeling.features import pair_features
 
@@ -161,6 +170,8 @@ class FrozenScorer:
             gate=self.head.gate,
             length=self.card.length_feature,
         )
+        if self.cross_encoder is not None:
+            features = np.concatenate([features, relevance(self.cross_encoder, prompts, responses)], axis=1)
         return (self.head.raw(features) / self.card.normalization.std).astype(np.float32)
 
 

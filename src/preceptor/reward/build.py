@@ -18,6 +18,7 @@ from preceptor.reward.dataset import PairSet, read_pairs
 from preceptor.reward.frozen_model import build_frozen
 from preceptor.reward.full_model import build_full
 from preceptor.reward.gold import Panels, gold_facts, set_aside, write_gold_apart
+from preceptor.reward.page import render_page
 from preceptor.reward.parts import Measured, Progress
 from preceptor.reward.report import held_out_report
 
@@ -50,7 +51,14 @@ def build_reward_model(
     mode = choose_mode(base, config.mode, accelerator=torch.cuda.is_available())
     if mode == "frozen":
         measured, gold = build_frozen(
-            base, panels, out, config, cache_dir=cache_dir, progress=report_progress, is_canceled=is_canceled
+            base,
+            panels,
+            out,
+            config,
+            models_dir=models_dir,
+            cache_dir=cache_dir,
+            progress=report_progress,
+            is_canceled=is_canceled,
         )
     else:
         measured = build_full(
@@ -67,6 +75,7 @@ def build_reward_model(
     report = _report(panels, config, mode, measured) | {"gold": gold_facts(panels, gold)}
     _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in data.prompts])
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (out / "report.html").write_text(render_page(report), encoding="utf-8")
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(0o644)  # safetensors writes files that only their owner may read

@@ -33,6 +33,11 @@ class RewardConfig(BaseModel):
     ensemble: int = Field(5, ge=0, le=50, description="Heads fitted on bootstrap samples of raters (frozen mode).")
     length_feature: bool = Field(False, description="Let the head see the response's length (frozen mode).")
     margin_scale: float = Field(1.0, ge=0, description="Weight of the margins that the dataset gives to pairs.")
+    cross_encoder: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="A cross-encoder reads along in frozen mode; auto: where cross-validation gains by it, since "
+        "scoring then takes three times as long.",
+    )
     mismatch_weight: float = Field(
         0.25,
         ge=0,

@@ -35,6 +35,8 @@ class FrozenFit:
     l2: float
     margins: Array
     """(N,) margins of the pairs, each from a fit that left its prompt out."""
+    loss: float
+    """Mean cross entropy of those margins."""
     accuracy: float
     mismatched: int
     bootstrapped_by: str
@@ -97,6 +99,8 @@ def fit_head(
         std=std if std > 1e-9 else 1.0,
         l2=l2,
         margins=own,
+        loss=float((pair_weights(pairs) * bradley_terry.loss(own, labels=pair_labels(pairs))).sum())
+        / float(pair_weights(pairs).sum()),
         accuracy=float(((own > 0) + 0.5 * (own == 0)).mean()),
         mismatched=len(others),
         bootstrapped_by=by,
@@ -108,13 +112,16 @@ def _scaling(features: Array, reader: Reader) -> tuple[Array, Array]:
 
     A wide block shares one size. A feature that hardly varies is left out, by a scale of 0.
     """
-    blocks = feature_blocks(reader.width, length=reader.length)
+    relevance = features.shape[1] - max(b.stop for b in feature_blocks(reader.width, length=reader.length).values())
+    blocks = feature_blocks(reader.width, length=reader.length, relevance=relevance)
     sizes = np.full(features.shape[1], 1.0 / np.sqrt(reader.width))
     few = 2.0 / np.sqrt(RELATION + FORM)
     for name in ("relation", "form", "length"):
         if name in blocks:
             sizes[blocks[name]] = few
     sizes[blocks["relation"].start] = _LIKENESS_SIZE
+    if relevance:
+        sizes[blocks["relevance"]] = _LIKENESS_SIZE / np.sqrt(relevance)
     center, spread = features.mean(0), features.std(0)
     return center, np.where(spread > 1e-6, sizes / np.maximum(spread, 1e-6), 0.0)
 

@@ -15,6 +15,7 @@ import torch
 
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
+from preceptor.modeling.cross_encoder import CROSS_ENCODER_FOLDER, save_cross_encoder
 from preceptor.modeling.embeddings import load_encoder
 from preceptor.modeling.features import FEATURES_VERSION, OPEN
 from preceptor.modeling.frozen_head import Array, FrozenHead, save_head
@@ -24,12 +25,13 @@ from preceptor.reward.batches import encode_pairs
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair
 from preceptor.reward.embedding_cache import embed_cached
-from preceptor.reward.frozen import FrozenFit, fit_head
+from preceptor.reward.frozen import FrozenFit
 from preceptor.reward.full_model import save_classifier
 from preceptor.reward.gold import Panels, write_gold
 from preceptor.reward.parts import Measured, Progress, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
 from preceptor.reward.reader import Reader, mismatched_pairs, partners
+from preceptor.reward.reading_along import choose_reader
 from preceptor.reward.report import win_values
 from preceptor.stats.intervals import cluster_bootstrap_mean
 
@@ -43,6 +45,7 @@ def build_frozen(
     out: Path,
     config: RewardConfig,
     *,
+    models_dir: Path | None,
     cache_dir: Path | None,
     progress: Progress,
     is_canceled: Callable[[], bool],
@@ -66,12 +69,21 @@ def build_frozen(
     pairs, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
     texts = [text for pair in (*pairs, *test, *panels.gold) for text in (pair.prompt, pair.chosen, pair.rejected)]
     vectors = embed_cached(encoder, texts, cache_dir=cache_dir, progress=report("embed"))
-    reader = Reader(vectors, encoder.width, config.length_feature)
-    fit = fit_head(pairs, reader, config=config, ensemble=config.ensemble, progress=report("fit"))
+    choice = choose_reader(
+        pairs,
+        test,
+        Reader(vectors, encoder.width, config.length_feature),
+        config=config,
+        models_dir=models_dir,
+        advance=report("fit"),
+    )
+    fit, reader = choice.fit, choice.reader
     head, std = fit.head, fit.std
     weights, labels = pair_weights(pairs), pair_labels(pairs)
     temperature = bradley_terry.temperature(fit.margins / std, weights=weights, labels=labels)
     save_head(head, out)
+    if choice.cross_encoder is not None:
+        save_cross_encoder(choice.cross_encoder, out / CROSS_ENCODER_FOLDER)
     chosen = head.raw(reader.chosen(test, gate=head.gate)) / std
     rejected = head.raw(reader.rejected(test, gate=head.gate)) / std
     probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder.bfloat16, report("probe"))
@@ -85,6 +97,7 @@ def build_frozen(
             encoder_digest=encoder.digest,
             features=FEATURES_VERSION,
             length_feature=config.length_feature,
+            cross_encoder_digest=choice.cross_encoder.digest if choice.cross_encoder else "",
             ensemble=max(1, config.ensemble),
         ),
         out,
@@ -95,10 +108,27 @@ def build_frozen(
         chosen[0],
         rejected[0],
         temperature,
-        {"untrained": np.array(untrained), "plain_transformers": probe_margins},
-        _facts(fit, chosen, rejected, cut) | {"mismatched": _mismatched(head, std, reader, test, config)},
+        {"untrained": np.array(untrained), **_best_windows(reader, test), "plain_transformers": probe_margins},
+        _facts(fit, chosen, rejected, cut)
+        | {
+            "mismatched": _mismatched(head, std, reader, test, config),
+            "cross_encoder": {
+                "used": choice.cross_encoder is not None,
+                "reason": choice.reason,
+                "cross_validated_loss": choice.losses,
+            },
+        },
     )
     return measured, gold
+
+
+def _best_windows(reader: Reader, test: Sequence[Pair]) -> dict[str, Array]:
+    """Margins (N,) of the untrained cross-encoder, by the best window of each answer; nothing where none reads."""
+    if reader.relevance is None:
+        return {}
+    known = reader.relevance
+    margins = [known[pair.prompt, pair.chosen][0] - known[pair.prompt, pair.rejected][0] for pair in test]
+    return {"untrained_cross_encoder": np.array(margins, dtype=np.float64)}
 
 
 def _mismatched(

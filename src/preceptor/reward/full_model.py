@@ -15,6 +15,7 @@ from preceptor.modeling.embeddings import load_encoder
 from preceptor.modeling.features import cosine
 from preceptor.modeling.frozen_head import Array
 from preceptor.modeling.quiet import quiet_transformers
+from preceptor.modeling.resolve import model_kind
 from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs, encode_pairs
@@ -62,6 +63,7 @@ def build_full(
             labels=pair_labels(train),
             seed=config.seed,
             bfloat16=bfloat16,
+            trained=model_kind(base) == "reward",
         )
     state = train_classifier(
         model,

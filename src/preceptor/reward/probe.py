@@ -19,6 +19,7 @@ from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs
 
 _L2 = (0.003, 0.01, 0.03, 0.1)
+_KNOWN_SIZE = 3.0  # as the likeness of a frozen head
 _CHUNK = 64  # pairs between two reports of progress
 
 
@@ -33,9 +34,13 @@ def fit_output_layer(
     labels: Array | None = None,
     seed: int,
     bfloat16: bool,
+    trained: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Set the output layer in place, so that scores have mean 0 on the pairs; False where the model does not allow it.
+
+    With `trained`, the layer as it came is one more feature, hardly shrunk: where the pairs are few, a cross-encoder
+    goes on from what it knew.
 
     Only classifiers whose last layer reads one vector a text can be fitted (BERT and its like, not causal models).
     """
@@ -47,9 +52,15 @@ def fit_output_layer(
     center, spread = inputs.mean(0), np.maximum(inputs.std(0), 1e-6)
     scale = 1.0 / (spread * np.sqrt(inputs.shape[1]))
     scaled = (inputs[:count] - inputs[count:]) * scale
+    known = layer.weight[0].double().cpu().numpy()
+    if trained:
+        logits = inputs @ known
+        known = known * _KNOWN_SIZE / max(float(logits.std()), 1e-6)
+        scaled = np.concatenate([scaled, ((inputs[:count] - inputs[count:]) @ known)[:, None]], axis=1)
     folds = bradley_terry.grouped_folds(prompts, folds=min(5, len(set(prompts))), seed=seed)
     l2, _ = bradley_terry.choose_l2(scaled, folds, choices=_L2, weights=weights, targets=targets, labels=labels)
-    w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets, labels=labels) * scale
+    w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets, labels=labels)
+    w = w[:-1] * scale + w[-1] * known if trained else w * scale
     layer.weight.copy_(torch.tensor(w[None], dtype=layer.weight.dtype))
     if layer.bias is not None:
         layer.bias.fill_(float(-(center @ w)))

@@ -16,21 +16,26 @@ _CLEARANCE = 0.05  # of cosine; where own answers are no nearer than any others,
 
 @dataclass(frozen=True)
 class Reader:
-    """Vectors by text, and whether the head may see length."""
+    """Vectors by text, whether the head may see length, and a cross-encoder's logits by prompt and answer, if any."""
 
     vectors: Mapping[str, TextVectors]
     width: int
     length: bool = False
+    relevance: Mapping[tuple[str, str], FloatArray] | None = None
 
     def features(self, prompts: Sequence[str], answers: Sequence[str], *, gate: Gate) -> FloatArray:
         """Features of each (prompt, answer), (N, F)."""
-        return pair_features(
+        features = pair_features(
             [self.vectors[prompt] for prompt in prompts],
             [self.vectors[answer] for answer in answers],
             answers,
             gate=gate,
             length=self.length,
         )
+        if self.relevance is None:
+            return features
+        logits = [self.relevance[key] for key in zip(prompts, answers, strict=True)]
+        return np.concatenate([features, np.stack(logits)], axis=1)
 
     def chosen(self, pairs: Sequence[Pair], *, gate: Gate) -> FloatArray:
         """Features of the chosen answers, (N, F)."""

@@ -21,6 +21,7 @@ from preceptor.stats.intervals import Interval, cluster_bootstrap_mean, paired_d
 
 _BINS = 10
 _FEW_PROMPTS = 20
+_CONSTANT = 1e-6  # of scores whose deviation is 1
 
 
 def held_out_report(
@@ -35,8 +36,15 @@ def held_out_report(
 ) -> dict[str, Any]:
     """Everything measured on held-out pairs (N): `chosen` and `rejected` are the scores (N,), not seen in training.
 
-    `baselines` gives the margins (N,) of other rules by name. Intervals resample whole prompts.
+    `baselines` gives the margins (N,) of other rules by name. Intervals resample whole prompts. A tie has no better
+    answer to find, so ties are counted and left out, unless there is nothing else.
     """
+    decided = np.array([pair.label != 0.5 for pair in pairs])
+    ties = int((~decided).sum()) if decided.any() else 0
+    if ties:
+        pairs = [pair for pair, kept in zip(pairs, decided, strict=True) if kept]
+        chosen, rejected = chosen[decided], rejected[decided]
+        baselines = {name: values[decided] for name, values in baselines.items()}
     margins = chosen - rejected
     prompts = [pair.prompt for pair in pairs]
     wins = win_values(margins)
@@ -45,7 +53,7 @@ def held_out_report(
     others = {"length_only": win_values(direction * lengths)}
     others |= {name: win_values(values) for name, values in baselines.items()}
     report: dict[str, Any] = {
-        "held_out": {"pairs": len(pairs), "prompts": len(set(prompts))},
+        "held_out": {"pairs": len(pairs), "prompts": len(set(prompts)), "ties": ties},
         "accuracy": _accuracy(wins, prompts, seed),
         "margin": {"mean": float(margins.mean()), "std": float(margins.std())},
         "calibration": calibration(margins, temperature=temperature),
@@ -62,6 +70,10 @@ def held_out_report(
         "rater_agreement": rater_agreement(train, pairs),
         "notes": [],
     }
+    if float(np.ptp(np.concatenate([chosen, rejected]))) < _CONSTANT:
+        report["notes"].append(
+            "Every held-out answer has the same score: the model tells nothing apart and no policy can learn from it."
+        )
     if report["held_out"]["prompts"] < _FEW_PROMPTS:
         report["notes"].append(
             f"Only {report['held_out']['prompts']} prompts are held out: read the intervals, not the estimates."
@@ -81,19 +93,26 @@ def length_direction(train: Sequence[Pair]) -> float:
     return 1.0 if float(win_values(lengths).mean()) >= 0.5 else -1.0
 
 
-def calibration(margins: Array, *, temperature: float) -> dict[str, float]:
-    """Brier score and expected calibration error of P(chosen) = sigmoid(margin / temperature).
+def calibration(margins: Array, *, temperature: float) -> dict[str, Any]:
+    """Brier score, expected calibration error and reliability of P(chosen) = sigmoid(margin / temperature).
 
-    The error compares confidence max(p, 1-p) with accuracy over ten bins of equal width in [0.5, 1] (Guo et al. 2017).
+    The error compares confidence max(p, 1-p) with accuracy over ten bins of equal width in [0.5, 1] (Guo et al. 2017);
+    `bins` gives both for each bin that holds pairs.
     """
     chance = 1.0 / (1.0 + np.exp(-np.clip(margins / temperature, -60, 60)))
     confidence, right = np.maximum(chance, 1 - chance), win_values(margins)
-    bins = np.minimum(((confidence - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
-    error = sum(
-        abs(float(confidence[bins == b].mean() - right[bins == b].mean())) * float((bins == b).mean())
-        for b in np.unique(bins)
-    )
-    return {"temperature": temperature, "ece": float(error), "brier": float(((1 - chance) ** 2).mean())}
+    places = np.minimum(((confidence - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
+    bins = [
+        {
+            "pairs": int((places == place).sum()),
+            "confidence": float(confidence[places == place].mean()),
+            "accuracy": float(right[places == place].mean()),
+        }
+        for place in np.unique(places)
+    ]
+    error = sum(abs(found["confidence"] - found["accuracy"]) * found["pairs"] for found in bins) / len(margins)
+    brier = float(((1 - chance) ** 2).mean())
+    return {"temperature": temperature, "ece": float(error), "brier": brier, "bins": bins}
 
 
 def score_length_correlation(pairs: Sequence[Pair], chosen: Array, rejected: Array) -> float | None:
@@ -135,14 +154,20 @@ def _accuracy(wins: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
 
 def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array) -> dict[str, dict[str, Any]]:
     names = {"chosen is longer": lengths > 0, "chosen is shorter": lengths < 0, "same length": lengths == 0}
-    agents = sorted({pair.agent for pair in pairs if pair.agent is not None})
-    by_agent = {agent: np.array([pair.agent == agent for pair in pairs]) for agent in agents}
+    groups = {"length": names, "agent": _masks([p.agent for p in pairs])}
+    groups["specialty"] = _masks([p.specialty for p in pairs])
     return {
         group: {
             name: _plain(wilson(float(wins[mask].sum()), int(mask.sum()))) for name, mask in masks.items() if mask.any()
         }
-        for group, masks in (("length", names), ("agent", by_agent))
+        for group, masks in groups.items()
     }
+
+
+def _masks(values: Sequence[str | None]) -> dict[str, Any]:
+    """Which pairs carry each value."""
+    known = sorted({value for value in values if value is not None})
+    return {name: np.array([value == name for value in values]) for name in known}
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
