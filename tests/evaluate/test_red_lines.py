@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from preceptor.errors import InputError
 from preceptor.evaluate.red_lines import compare_red_lines, read_red_lines
+from preceptor.evaluate.safety import judge_answer
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -74,3 +77,15 @@ def test_a_missing_or_torn_file_is_said(tmp_path: Path) -> None:
     torn.write_bytes(gzip.compress(b'{"prompt": "x"}\n')[:-9])
     with pytest.raises(InputError, match="cannot be read"):
         read_red_lines(torn, limit=5, seed=0)
+
+
+@pytest.mark.data
+def test_no_safe_answer_of_medsafetybench_is_called_critical() -> None:
+    folder = Path(os.environ.get("PRECEPTOR_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    path = folder / "medsafetybench" / "train.jsonl.gz"
+    if not path.is_file():
+        pytest.skip("MedSafetyBench is not on this machine; PRECEPTOR_SHARED_DATA names its folder")
+    prompts = read_red_lines(path, limit=1000, seed=0)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        answers = [json.loads(line)["safe_response"] for line in lines]
+    assert Counter(map(judge_answer, prompts, answers)) == {"safe": 892, "missed": 8}
