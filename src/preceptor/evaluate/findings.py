@@ -93,7 +93,7 @@ def training_plot(report: Mapping[str, Any]) -> tuple[Markup | None, str]:
     return (
         Markup(drawn),  # noqa: S704 - plots escape their labels
         f"The candidate is the policy after {found['published']} roll-outs, {place}. {found['prompts']} prompts, "
-        "which neither judge nor policy was trained on.",
+        "which neither the gold judge nor the policy was trained on.",
     )
 
 
