@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from preceptor.evaluate.overoptimization import along_training
+from preceptor.evaluate.overoptimization import along_training, read_training
 
 
 def rows(looks: int, prompts: int, *, samples: int = 1) -> list[dict[str, Any]]:
@@ -74,3 +76,11 @@ def test_planted_over_optimization_is_caught_and_a_sound_training_is_not() -> No
     assert _refused(rising, rising, runs=300, seed=1) < 0.05
     assert _refused(plateau, plateau, runs=300, seed=2) < 0.08
     assert _refused(hump, way, runs=300, seed=3) > 0.8  # the reward model rises on while the truth falls back
+
+
+def test_what_training_left_is_read_whatever_breaks_a_line_of_an_answer(tmp_path: Path) -> None:
+    row = {"update": 0, "prompt": "p", "response": "one\u2028two\x85three", "score": 0.0, "kl": 0.0}
+    (tmp_path / "preceptor.json").write_text('{"published_update": 0}')
+    (tmp_path / "held_out.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_training(tmp_path) == ([row], {"published_update": 0})
+    assert read_training(tmp_path / "none") == ([], {})

@@ -78,7 +78,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as JSONL text ({type(error).__name__}).") from None
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
