@@ -46,6 +46,7 @@ def test_the_folder_holds_what_ppo_and_plain_transformers_need(frozen_model: Pat
     assert {file.suffix for file in frozen_model.rglob("*") if file.is_file()} <= {
         ".json",
         ".jsonl",
+        ".html",
         ".safetensors",
         ".txt",
     }

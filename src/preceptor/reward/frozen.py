@@ -22,6 +22,7 @@ from preceptor.reward.reader import Reader, mismatched_pairs, partners, topic_ga
 _L2 = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _FOLDS = 5
 _FEW_RATERS = 5  # below this a bootstrap of raters leaves out too much; prompts are drawn instead
+_TOLERATED = 0.01  # fall of cross-validated accuracy for which mismatched answers are still learned from
 _LIKENESS_SIZE = 3.0  # measured on four data sets: docs/benchmarks/reward.md
 
 
@@ -42,6 +43,29 @@ class FrozenFit:
     bootstrapped_by: str
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What is fitted: differences (N, F), and weight, target and label of each row."""
+
+    pairs: Sequence[Pair]
+    differences: Array
+    weights: Array
+    targets: Array
+    labels: Array
+
+    def fit(self, l2: float, counts: Array | None = None) -> Array:
+        """Weights (F,); `counts` (N,) is how often a bootstrap drew each row."""
+        drawn = np.ones(len(self.pairs), dtype=bool) if counts is None else counts > 0
+        weights = self.weights if counts is None else self.weights * counts
+        return bradley_terry.fit(
+            self.differences[drawn],
+            l2=l2,
+            weights=weights[drawn],
+            targets=self.targets[drawn],
+            labels=self.labels[drawn],
+        )
+
+
 def fit_head(
     pairs: Sequence[Pair],
     reader: Reader,
@@ -50,61 +74,72 @@ def fit_head(
     ensemble: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrozenFit:
-    """Fit a head to `pairs`, and `ensemble` more to bootstrap samples of them."""
+    """Fit a head to `pairs`, and `ensemble` more to bootstrap samples of them.
+
+    Mismatched answers are learned from unless the cross-validated accuracy on the pairs falls by it: where a refusal is
+    right whatever was asked, what the raters said comes first.
+    """
     matches = partners(pairs, seed=config.seed)
     gate = topic_gate(reader, matches)
-    others = mismatched_pairs(matches) if config.mismatch_weight > 0 else []
     chosen, rejected = reader.chosen(pairs, gate=gate), reader.rejected(pairs, gate=gate)
     center, scale = _scaling(np.concatenate([chosen, rejected]).astype(np.float64), reader)
-    differences = (chosen.astype(np.float64) - rejected) * scale
-    weights, targets, labels = pair_weights(pairs), pair_margins(pairs, scale=config.margin_scale), pair_labels(pairs)
+    targets, labels = pair_margins(pairs, scale=config.margin_scale), pair_labels(pairs)
+    rows = _Rows(pairs, (chosen.astype(np.float64) - rejected) * scale, pair_weights(pairs), targets, labels)
+    l2, margins, loss = _cross_validated(rows, len(pairs), seed=config.seed)
+    others = mismatched_pairs(matches) if config.mismatch_weight > 0 else []
     if others:
-        wrong = reader.rejected(others, gate=gate)
-        right = reader.chosen(others, gate=gate).astype(np.float64)
-        differences = np.concatenate([differences, (right - wrong) * scale])
-        weights = np.concatenate([weights, config.mismatch_weight * pair_weights(others)])
-        targets, labels = np.append(targets, np.zeros(len(others))), np.append(labels, np.ones(len(others)))
-    rows = [*pairs, *others]
-    prompts = [pair.prompt for pair in rows]
-    l2, margins = bradley_terry.choose_l2(
-        differences,
-        bradley_terry.grouped_folds(prompts, folds=min(_FOLDS, len(set(prompts))), seed=config.seed),
-        choices=_L2,
-        weights=weights,
-        targets=targets,
-        labels=labels,
-        judged=np.arange(len(rows)) < len(pairs),
-    )
-    groups, by = _bootstrap_groups(rows)
-    fitted = [bradley_terry.fit(differences, l2=l2, weights=weights, targets=targets, labels=labels)]
-    for counts in bradley_terry.bootstrap_counts(groups, draws=ensemble, seed=config.seed):
-        drawn = counts > 0
-        fitted.append(
-            bradley_terry.fit(
-                differences[drawn],
-                l2=l2,
-                weights=(weights * counts)[drawn],
-                targets=targets[drawn],
-                labels=labels[drawn],
-            )
+        right, wrong = reader.chosen(others, gate=gate), reader.rejected(others, gate=gate)
+        more = _Rows(
+            [*pairs, *others],
+            np.concatenate([rows.differences, (right.astype(np.float64) - wrong) * scale]),
+            np.concatenate([rows.weights, config.mismatch_weight * pair_weights(others)]),
+            np.append(targets, np.zeros(len(others))),
+            np.append(labels, np.ones(len(others))),
         )
+        found = _cross_validated(more, len(pairs), seed=config.seed)
+        if _right(found[1]) >= _right(margins) - _TOLERATED:
+            rows, (l2, margins, loss) = more, found
+    groups, by = _bootstrap_groups(rows.pairs)
+    fitted = [rows.fit(l2)]
+    for counts in bradley_terry.bootstrap_counts(groups, draws=ensemble, seed=config.seed):
+        fitted.append(rows.fit(l2, counts))
         if progress is not None:
             progress(len(fitted), 1 + ensemble)
     head = FrozenHead(center, scale, np.stack(fitted), np.zeros(len(fitted)), gate=gate)
     raw = head.raw(np.concatenate([chosen, rejected]))
     std = float(raw[0].std())
-    own = margins[: len(pairs)]
     return FrozenFit(
         FrozenHead(center, scale, head.weights, raw.mean(1), gate=gate),
         std=std if std > 1e-9 else 1.0,
         l2=l2,
-        margins=own,
-        loss=float((pair_weights(pairs) * bradley_terry.loss(own, labels=pair_labels(pairs))).sum())
-        / float(pair_weights(pairs).sum()),
-        accuracy=float(((own > 0) + 0.5 * (own == 0)).mean()),
-        mismatched=len(others),
+        margins=margins,
+        loss=loss,
+        accuracy=_right(margins),
+        mismatched=len(rows.pairs) - len(pairs),
         bootstrapped_by=by,
     )
+
+
+def _cross_validated(rows: _Rows, judged: int, *, seed: int) -> tuple[float, Array, float]:
+    """The best shrinkage for the first `judged` rows, their left-out margins (judged,) and the mean loss of those."""
+    prompts = [pair.prompt for pair in rows.pairs]
+    l2, margins = bradley_terry.choose_l2(
+        rows.differences,
+        bradley_terry.grouped_folds(prompts, folds=min(_FOLDS, len(set(prompts))), seed=seed),
+        choices=_L2,
+        weights=rows.weights,
+        targets=rows.targets,
+        labels=rows.labels,
+        judged=np.arange(len(prompts)) < judged,
+    )
+    own, weights = margins[:judged], rows.weights[:judged]
+    losses = bradley_terry.loss(own, labels=rows.labels[:judged])
+    return l2, own, float((weights * losses).sum() / weights.sum())
+
+
+def _right(margins: Array) -> float:
+    """The share of pairs ranked right; ties half."""
+    return float(((margins > 0) + 0.5 * (margins == 0)).mean())
 
 
 def _scaling(features: Array, reader: Reader) -> tuple[Array, Array]:
