@@ -400,7 +400,7 @@ def test_prometheus_reads_the_database_at_each_scrape(engine: sa.Engine) -> None
     assert found["rlhf_evidence_log_e", (("experiment", "exp1"), ("test", "harm_duels"))] == 0.5
     assert found["rlhf_alias_generation", (agent, ("alias", "active"))] == 3
     assert found["rlhf_jobs_total", (("kind", "policy"), ("state", "running"))] == 1
-    assert 80 < found["rlhf_job_heartbeat_age_seconds", (("kind", "policy"),)] < 600
+    assert 80 < found["rlhf_job_heartbeat_age_seconds", (("kind", "policy"),)] < 86_400
     assert found["rlhf_generation_seconds_bucket", (("le", "1"), ("model", "1"))] == 2
     assert found["rlhf_generation_seconds_count", (("model", "1"),)] == 3
     assert found["rlhf_generation_seconds_sum", (("model", "1"),)] == pytest.approx(8.3)
