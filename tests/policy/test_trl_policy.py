@@ -6,14 +6,20 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from preceptor.artifacts.store import ArtifactStore
 from preceptor.errors import ConfigError, ConflictError, DataError, RunCanceled
-from preceptor.policy.run import train_with_ppo
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.run import run, train_with_ppo
+from preceptor.settings import Settings
+from preceptor.stage import StageContext
 
 needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed: pip install preceptor[trl]")
 FAST: dict[str, Any] = {
@@ -49,13 +55,13 @@ def thumbs(tmp_path: Path) -> Path:
 def train(tiny_llama: Path, tiny_reward: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """One training into `<tmp>/out`, or another folder of that name."""
 
-    def run(
+    def train_it(
         algorithm: str, *, out: str = "out", base: Path = tiny_llama, reward: Path = tiny_reward, **more: Any
     ) -> dict[str, Any]:
         fields = FAST | ({"answers_per_prompt": 2, "ppo_epochs": 1} if algorithm in ("rloo", "grpo") else {}) | more
         return train_with_ppo(str(base), str(reward), str(tmp_path / out), algorithm=algorithm, **fields)
 
-    return run
+    return train_it
 
 
 @needs_trl
@@ -131,7 +137,7 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
         "progress": lambda update, _total, _metrics: done.append(update),
         "is_canceled": lambda: len(done) >= 1,
     }
-    with pytest.raises(RunCanceled, match="after 2 updates"):
+    with pytest.raises(RunCanceled, match="after update 2"):
         train(algorithm, **more, **stopped)
     assert not (tmp_path / "out").exists()
     torn = tmp_path / "out.training" / "checkpoint-99"  # a kill inside a write leaves a folder without our state
@@ -141,6 +147,37 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     assert train(algorithm, **more)["updates"] == 4
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@needs_trl
+def test_the_stage_feeds_the_datasets_thumbs_to_kto_and_goes_on_when_it_was_stopped(
+    settings: Settings,
+    engine: sa.Engine,
+    store: ArtifactStore,
+    thumbs: Path,
+    tiny_llama: Path,
+    tiny_reward: Path,
+) -> None:
+    with store.building("dataset") as dataset:
+        (dataset.path / "preferences.jsonl").write_text("")
+        shutil.copyfile(thumbs, dataset.path / "unpaired.jsonl")
+    with store.building("reward_model") as reward:
+        shutil.copytree(tiny_reward, reward.path, dirs_exist_ok=True)
+        reward.parents.append(dataset.artifact.id)
+    config = PolicyConfig(
+        algorithm="kto", reward_model=reward.artifact.id, base_model=str(tiny_llama), epochs=2, **FAST
+    )
+    context = StageContext(settings=settings, engine=engine, store=store, run_id="run-1")
+    with pytest.raises(RunCanceled, match="after update 1"):
+        run(config, replace(context, is_canceled=lambda: True))
+    assert list((settings.home / "work").glob("policy-*/checkpoint-*"))
+    result = run(config, context)
+    assert result.artifact_id is not None
+    artifact = store.open(result.artifact_id, verify=True)
+    assert artifact.parents == [reward.artifact.id]
+    assert not [name for name in artifact.files if Path(name).suffix in {".bin", ".pt", ".pth", ".pkl"}]
+    assert result.summary.startswith("KTO took 2 updates on 8 rows")
+    assert not list((settings.home / "work").glob("*"))
 
 
 @needs_trl

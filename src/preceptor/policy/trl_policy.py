@@ -102,7 +102,7 @@ def build_with_trl(
             trainer.train(resume_from_checkpoint=str(left[0]) if left else None)
         state = watch.state
         if watch.canceled:
-            raise RunCanceled(f"{config.algorithm} was stopped after {state.update} updates; run it again to go on.")
+            raise RunCanceled(f"{config.algorithm} was stopped after update {state.update}; run it again to go on.")
         metrics = metrics_of(work_dir, state, config) | {"rows": rows}
         if state.best_update >= 0:
             restore_best(networks, state, folder=work_dir)
