@@ -70,9 +70,7 @@ def ours(mode: str, *, size: str, updates: int, response: int, precision: str) -
 
     rows = ppo_models.prompts(size, 16 * updates)
     prompts = [Prompt(tokenizer.decode(ids), ids) for ids in rows]
-    networks = make_networks(
-        ppo_models.policy(size).eval(), mode=mode, train_layers=config.train_layers, precision=precision, seed=0
-    )
+    networks = make_networks(ppo_models.policy(size).eval(), config)
     optimizer = make_optimizer(networks, config)
     seconds: list[float] = []
     steps: list[float] = []

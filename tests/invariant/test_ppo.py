@@ -35,9 +35,7 @@ def _config(**fields: Any) -> PolicyConfig:
 
 def _networks(folder: Path, config: PolicyConfig) -> Networks:
     model, _ = load_policy(folder)
-    return make_networks(
-        model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
-    )
+    return make_networks(model, config)
 
 
 def _answers() -> Answers:

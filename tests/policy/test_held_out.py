@@ -45,9 +45,7 @@ def test_the_held_out_reward_is_the_scaled_score_less_both_penalties(small_confi
 
 
 def _networks(folder: Path, config: PolicyConfig) -> Networks:
-    return make_networks(
-        load_policy(folder)[0], mode=config.mode, train_layers=config.train_layers, precision="float32", seed=0
-    )
+    return make_networks(load_policy(folder)[0], config)
 
 
 def _shift(networks: Networks) -> None:
@@ -85,7 +83,7 @@ def test_a_better_policy_within_the_budget_replaces_the_best_and_comes_back_bit_
 def test_two_looks_at_one_policy_agree(small_config: Config, letter_score: Score, tiny_llama: Path) -> None:
     config = small_config(answers_per_prompt=2)
     model, tokenizer = load_policy(tiny_llama)
-    networks = make_networks(model, mode="hydra", train_layers=2, precision="float32", seed=0)
+    networks = make_networks(model, config)
     prompts = [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in ("a fever", "a cough")]
     first, second = (
         measure(networks, tokenizer, prompts, letter_score, config, eos=eos_ids(model, tokenizer)) for _ in range(2)
@@ -99,9 +97,7 @@ def _train(
     folder: Path, config: PolicyConfig, score: Score, work: Path, *, stop_after: int | None = None
 ) -> tuple[Networks, RunState]:
     model, tokenizer = load_policy(folder)
-    networks = make_networks(
-        model, mode=config.mode, train_layers=config.train_layers, precision="float32", seed=config.seed
-    )
+    networks = make_networks(model, config)
     optimizer = make_optimizer(networks, config)
     settings = config.model_dump(mode="json")
     state = load_checkpoint(work, networks, optimizer, settings=settings) or RunState(kl_coef=config.init_kl_coef)

@@ -55,14 +55,7 @@ def _train(
 ) -> tuple[Networks, RunState]:
     model, tokenizer = load_policy(model_folder)
     texts = [f"Question {i}" for i in range(prompts)]
-    networks = make_networks(
-        model,
-        mode=config.mode,
-        train_layers=config.train_layers,
-        precision=config.precision,
-        seed=config.seed,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
+    networks = make_networks(model, config)
     optimizer = make_optimizer(networks, config)
     settings = config.model_dump(mode="json")
     state = load_checkpoint(folder, networks, optimizer, settings=settings) or RunState(kl_coef=config.init_kl_coef)
@@ -220,10 +213,7 @@ def test_a_moved_reference_survives_a_checkpoint(
     small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
 ) -> None:
     config = small_config()
-    networks = [
-        make_networks(load_policy(tiny_llama)[0], mode="hydra", train_layers=2, precision="float32", seed=0)
-        for _ in range(2)
-    ]
+    networks = [make_networks(load_policy(tiny_llama)[0], config) for _ in range(2)]
     with torch.no_grad():
         for _, parameter in networks[0].policy_parameters():
             parameter.add_(0.1)

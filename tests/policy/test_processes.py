@@ -36,7 +36,7 @@ config = PolicyConfig(
     learning_rate=1e-3, init_kl_coef=0.01, target_kl=10.0,
 )
 model, tokenizer = load_policy(folder)
-networks = make_networks(model, mode=mode, train_layers=2, precision="float32", seed=0)
+networks = make_networks(model, config)
 prompts = [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in (f"Question {10 ** i}" for i in range(8))]
 train(
     networks, make_optimizer(networks, config), RunState(kl_coef=0.01), tokenizer, prompts,

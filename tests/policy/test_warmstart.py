@@ -31,7 +31,7 @@ def test_the_loss_falls_and_the_result_is_the_new_reference(
 ) -> None:
     config = small_config(mode=mode, warm_start_epochs=4, warm_start_learning_rate=3e-3, mini_batch_size=16)
     model, tokenizer = load_policy(tiny_llama)
-    networks = make_networks(model, mode=mode, train_layers=2, precision="float32", seed=0)
+    networks = make_networks(model, config)
     examples = [
         (Prompt(text, encode_prompt(tokenizer, text)[0]), encode_answer(tokenizer, "Seek care, see the nurse.", eos=1))
         for text in (f"Question {i}?" for i in range(30))
@@ -61,7 +61,7 @@ def test_too_few_chosen_answers_are_refused(
     small_config: Callable[..., PolicyConfig], letter_score: Callable[..., Any], tiny_llama: Path
 ) -> None:
     model, tokenizer = load_policy(tiny_llama)
-    networks = make_networks(model, mode="hydra", train_layers=2, precision="float32", seed=0)
+    networks = make_networks(model, small_config())
     with pytest.raises(DataError, match="got 2"):
         warm_start(
             networks,

@@ -73,14 +73,7 @@ def build_policy(
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
 
     settings = training_settings(config, base, reward_model) | {"processes": processes.count}
-    networks = make_networks(
-        model,
-        mode=config.mode,
-        train_layers=config.train_layers,
-        precision=config.precision,
-        seed=config.seed,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
+    networks = make_networks(model, config)
     optimizer = make_optimizer(networks, config)
     state = load_checkpoint(work_dir, networks, optimizer, settings=settings)
     with _files_of(processes, work_dir) as folder:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from preceptor.errors import ConfigError
 from preceptor.modeling.decoders import is_plain_llama
 from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, recompute_activations, upper_body
+from preceptor.policy.config import PolicyConfig
 from preceptor.policy.sequences import Sequences
 
 
@@ -50,17 +51,15 @@ class Networks(Protocol):
     def trained_bodies(self) -> list[Any]: ...
 
 
-def make_networks(
-    model: Any, *, mode: str, train_layers: int, precision: str, seed: int, gradient_checkpointing: bool = False
-) -> Networks:
-    """Lay out `model` (float32, evaluation mode) for training in `mode`; the model is taken over."""
+def make_networks(model: Any, config: PolicyConfig) -> Networks:
+    """Lay out `model` (float32, evaluation mode) for training as the config says; the model is taken over."""
     model.set_attn_implementation("eager")  # on CPU two plain products beat the fused kernel 2.5 times over
     networks: Networks
-    if mode == "hydra":
-        networks = HydraNetworks(model, train_layers=train_layers, precision=precision, seed=seed)
+    if config.mode == "hydra":
+        networks = HydraNetworks(model, train_layers=config.train_layers, precision=config.precision, seed=config.seed)
     else:
-        networks = FullNetworks(model, precision=precision)
-    if gradient_checkpointing:
+        networks = FullNetworks(model, precision=config.precision)
+    if config.gradient_checkpointing:
         for body in networks.trained_bodies():
             recompute_activations(body)
     return networks

@@ -63,9 +63,7 @@ def prepare_start(
     if config.warm_start_epochs:
         eos = eos_ids(model, tokenizer)
         encoder = Encoder(tokenizer, eos[0], min(config.max_prompt_tokens, room))
-        networks = make_networks(
-            model, mode=config.mode, train_layers=config.train_layers, precision=config.precision, seed=config.seed
-        )
+        networks = make_networks(model, config)
         warmed = warm_started(
             networks,
             tokenizer,
