@@ -26,7 +26,6 @@ REASONS = {
     "complete": "Complete",
     "clear": "Clear",
 }
-POSITIVE_REASONS = ("accurate", "safe", "complete", "clear")
 MAXIMUM_TEXT = 64_000
 MAXIMUM_COMMENT = 4_000
 MAXIMUM_BATCH = 500
