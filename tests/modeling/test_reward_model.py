@@ -49,7 +49,7 @@ def test_a_plain_classifier_is_scored_as_transformers_scores_it(
 ) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    monkeypatch.setattr("preceptor.modeling.embeddings.has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr("preceptor.modeling.embeddings.has_fast_bfloat16", lambda _: False)
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     prompts, responses = (

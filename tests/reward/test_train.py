@@ -75,7 +75,7 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(
 ) -> None:
     from safetensors.torch import load_file
 
-    monkeypatch.setattr("preceptor.reward.build.has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr("preceptor.reward.full_model.has_fast_bfloat16", lambda _: False)
     data = planted(write_rows)
     train(data, tiny_bert, tmp_path / "whole", work_dir=tmp_path / "work-a")
     steps: list[int] = []

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
+from preceptor.modeling.device import DeviceName, choose_device
 from preceptor.modeling.embeddings import FloatArray, has_fast_bfloat16, token_windows, weights_digest
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.sequences import EncodedPair
@@ -37,21 +38,22 @@ class CrossEncoder:
     bfloat16: bool
 
 
-def load_cross_encoder(folder: Path) -> CrossEncoder:
+def load_cross_encoder(folder: Path, *, device: DeviceName = "auto") -> CrossEncoder:
     """Load it for reading; raises ModelError when the folder holds no trained classifier with one output.
 
     Its weights are rounded to bfloat16, in which it is also saved, so that the first and a later scorer agree.
     """
+    place = choose_device(device)
     model, tokenizer = load_classifier(folder, trained=True)
-    model.requires_grad_(False).to(torch.bfloat16).to(torch.float32)
-    return CrossEncoder(model, tokenizer, weights_digest(model), has_fast_bfloat16())
+    model.requires_grad_(False).to(torch.bfloat16).to(torch.float32).to(place)
+    return CrossEncoder(model, tokenizer, weights_digest(model), has_fast_bfloat16(place))
 
 
 def save_cross_encoder(encoder: CrossEncoder, folder: Path) -> None:
     """Write a classifier folder that plain transformers loads, in bfloat16; no path of this machine stays in it."""
     with quiet_transformers():
         encoder.model.config._name_or_path = encoder.tokenizer.name_or_path = CROSS_ENCODER_NAME
-        copy.deepcopy(encoder.model).to(torch.bfloat16).save_pretrained(folder)
+        copy.deepcopy(encoder.model).to("cpu", torch.bfloat16).save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
 
 

@@ -21,6 +21,8 @@ class Decoder(Protocol):
 
     states: Tensor | None
 
+    @property
+    def device(self) -> torch.device: ...
     def prefill(self, ids: Tensor, mask: Tensor, new_tokens: int) -> Tensor: ...
     def step(self, tokens: Tensor) -> Tensor: ...
     def select(self, rows: Tensor) -> None: ...
@@ -56,6 +58,12 @@ class ModelDecoder:
         self.cache: Any = None
         self.mask = torch.empty(0)
         self.position = torch.empty(0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids and rows are expected."""
+        where: torch.device = self.model.device
+        return where
 
     def prefill(self, ids: Tensor, mask: Tensor, new_tokens: int) -> Tensor:
         """Read the prompts, ids and mask (B, P) left-padded; logits of the first new token (B, V)."""
@@ -122,14 +130,22 @@ class LlamaDecoder:
         self.positions = torch.empty(0)  # (B,) of the last token read
         self.length = 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where token ids and rows are expected."""
+        return self.embed.device
+
     def prefill(self, ids: Tensor, mask: Tensor, new_tokens: int) -> Tensor:
         """Read the prompts, ids and mask (B, P) left-padded; logits of the first new token (B, V)."""
         batch, prompt = ids.shape
         total = prompt + new_tokens
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         x = self.embed[ids]  # (B, P, d)
-        seen = torch.ones(prompt, prompt, dtype=torch.bool).tril() & mask[:, None].bool()  # (B, P, P)
-        seen = seen | torch.eye(prompt, dtype=torch.bool)  # a padded query reads itself: no row of all -inf
+        before = torch.ones(prompt, prompt, dtype=torch.bool, device=ids.device).tril()
+        seen = before & mask[:, None].bool()  # (B, P, P)
+        seen = seen | torch.eye(
+            prompt, dtype=torch.bool, device=ids.device
+        )  # a padded query reads itself: no row of all -inf
         bias = x.new_zeros(seen.shape).masked_fill(~seen, float("-inf"))[:, None, None]  # (B, 1, 1, P, P)
         cos, sin = self.rotary(x, positions)
         cos, sin = cos[:, :, None], sin[:, :, None]  # (B, P, 1, D)

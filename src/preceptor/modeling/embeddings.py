@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from preceptor.errors import ModelError
+from preceptor.modeling.device import DeviceName, choose_device
 from preceptor.modeling.resolve import unloadable
 
 FloatArray = NDArray[np.float32]
@@ -40,6 +41,11 @@ class Encoder:
     def width(self) -> int:
         return int(self.model.config.hidden_size)
 
+    @property
+    def device(self) -> torch.device:
+        where: torch.device = self.model.device
+        return where
+
 
 @dataclass(frozen=True)
 class TextVectors:
@@ -57,10 +63,10 @@ class _Window:
     sentence: NDArray[np.int64]  # (tokens,) which sentence each token belongs to
 
 
-def load_encoder(folder: Path, *, precision: Precision = "auto") -> Encoder:
+def load_encoder(folder: Path, *, precision: Precision = "auto", device: DeviceName = "auto") -> Encoder:
     """Load the encoder of a model folder, ready to embed; a reward model's head is left aside.
 
-    "auto" computes in bfloat16 where the processor has instructions for it, else in float32.
+    The precision "auto" is bfloat16 where the processor has instructions for it, else float32.
     Raises ModelError when the weights or the tokenizer cannot be read, or CLS and SEP tokens are missing.
     """
     from safetensors import SafetensorError
@@ -78,13 +84,16 @@ def load_encoder(folder: Path, *, precision: Precision = "auto") -> Encoder:
             raise ModelError(unloadable(f"The encoder in {folder}", error)) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or not tokenizer.is_fast:
         raise ModelError(f"The model in {folder} is not an encoder with CLS and SEP tokens: use the full mode for it.")
-    model.eval().requires_grad_(False)
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16())
+    place = choose_device(device)
+    model.eval().requires_grad_(False).to(place)
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(place))
     return Encoder(model, tokenizer, weights_digest(model), bfloat16)
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 on this processor."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 on this device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere was the first
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -188,10 +197,13 @@ def _hidden(encoder: Encoder, rows: Sequence[list[int]]) -> tuple[FloatArray, Fl
     for i, row in enumerate(rows):
         ids[i, : len(row) + 2] = torch.tensor([cls, *row, sep])
         mask[i, : len(row) + 2] = 1
-    with torch.autocast("cpu", torch.bfloat16, enabled=encoder.bfloat16):
-        states = encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    place = encoder.device
+    with torch.autocast(place.type, torch.bfloat16, enabled=encoder.bfloat16):
+        states = encoder.model(
+            input_ids=ids.to(place), attention_mask=mask.to(place), output_hidden_states=True
+        ).hidden_states
     middle = states[(len(states) - 1) * 2 // 3]
-    return states[-1].float().numpy(), middle.float().numpy()
+    return states[-1].float().cpu().numpy(), middle.float().cpu().numpy()
 
 
 def _add_spans(spans: dict[int, tuple[FloatArray, int]], sentence: NDArray[np.int64], states: FloatArray) -> None:

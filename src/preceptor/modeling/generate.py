@@ -133,13 +133,13 @@ def generate_ids(
                 for answer in range(n)
             ]
         )
-        ids, mask = pad_left([prompts[i] for i in chosen])
+        ids, mask = (tensor.to(decoder.device) for tensor in pad_left([prompts[i] for i in chosen]))
         logits = decoder.prefill(ids, mask, max_new_tokens)
         if keep is not None and decoder.states is not None:
             for place, index in enumerate(chosen):
                 keep.prompts[numbers[index]] = decoder.states[place, -len(prompts[index]) :]
         if n > 1:
-            rows = torch.arange(len(chosen)).repeat_interleave(n)
+            rows = torch.arange(len(chosen)).repeat_interleave(n).to(decoder.device)
             decoder.select(rows)
             logits = logits[rows]
         rows_out, states = _run(decoder, logits, torch.from_numpy(uniforms), eos, temperature, top_p)
@@ -176,24 +176,28 @@ def _run(
     out: list[list[int]] = [[] for _ in range(total)]
     kept = decoder.states
     states = None if kept is None else kept.new_zeros(total, steps, kept.shape[-1])
+    # who is under way is counted on the CPU, so that an accelerator is waited for once a step
     stops = torch.tensor(list(eos))
     alive = torch.arange(total)  # which answer each row of the batch is
     running = torch.ones(total, dtype=torch.bool)  # of the rows in the batch
     for step in range(steps):
-        tokens = sample(logits, uniforms[alive, step], temperature=temperature, top_p=top_p)
-        for row, token in zip(alive[running].tolist(), tokens[running].tolist(), strict=True):
+        numbers = uniforms[alive, step].to(logits.device)
+        tokens = sample(logits, numbers, temperature=temperature, top_p=top_p)
+        drawn = tokens.cpu()
+        for row, token in zip(alive[running].tolist(), drawn[running].tolist(), strict=True):
             out[row].append(token)
-        running &= ~torch.isin(tokens, stops)
+        running &= ~torch.isin(drawn, stops)
         left = int(running.sum())
         if left == 0 or step == steps - 1:
             break
         if left < _COMPACT_BELOW * len(alive):
             rows = running.nonzero()[:, 0]
-            decoder.select(rows)
-            alive, tokens, running = alive[rows], tokens[rows], running[rows]
+            kept_rows = rows.to(decoder.device)
+            decoder.select(kept_rows)
+            alive, tokens, running = alive[rows], tokens[kept_rows], running[rows]
         logits = decoder.step(tokens)
         if states is not None and decoder.states is not None:
-            states[alive, step] = decoder.states
+            states[alive.to(states.device), step] = decoder.states
     return out, states
 
 
@@ -219,7 +223,7 @@ def sample(logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, top_p:
     mass = cells.sum(-1).to(torch.float64)  # (B, cells)
     reached = mass.cumsum(-1)
     target = uniforms.to(torch.float64) * reached[:, -1]
-    rows = torch.arange(batch)
+    rows = torch.arange(batch, device=logits.device)
     cell = torch.searchsorted(reached, target[:, None], right=True)[:, 0].clamp(max=mass.shape[1] - 1)  # (B,)
     share = (target - reached[rows, cell] + mass[rows, cell]) / mass[rows, cell]  # of the way through the cell
     inside = cells[rows, cell].to(torch.float64).cumsum(-1)  # (B, 256)

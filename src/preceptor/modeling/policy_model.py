@@ -6,25 +6,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preceptor.errors import ModelError
+from preceptor.modeling.device import DeviceName, choose_device
 from preceptor.modeling.resolve import require_policy, resolve_model, unloadable
 
 Dtype = Literal["float32", "bfloat16"]
 
 
 def load_policy(
-    name_or_path: str | Path, *, dtype: Dtype = "float32", models_dir: Path | None = None
+    name_or_path: str | Path, *, dtype: Dtype = "float32", models_dir: Path | None = None, device: DeviceName = "cpu"
 ) -> tuple[Any, Any]:
-    """Load a causal language model and its tokenizer, in evaluation mode (no dropout), on the CPU.
+    """Load a causal language model and its tokenizer, in evaluation mode (no dropout), onto the device.
 
     The tokenizer pads on the left and has a pad token (its EOS when it had none: padding is always told by
     attention mask, never by id). Raises ModelError when the folder holds another kind of model, lacks
-    weights or a tokenizer; no weight is ever left at random.
+    weights or a tokenizer, ConfigError when there is no such device; no weight is ever left at random.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    place = choose_device(device)
     folder = resolve_model(str(name_or_path), models_dir=models_dir)
     require_policy(folder, str(name_or_path))
     bars = transformers_logging.is_progress_bar_enabled()
@@ -54,7 +56,7 @@ def load_policy(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    model.eval()
+    model.eval().to(place)
     return model, tokenizer
 
 

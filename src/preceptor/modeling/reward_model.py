@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preceptor.errors import InputError, ModelError
+from preceptor.modeling.device import DeviceName, choose_device
 from preceptor.modeling.resolve import model_kind, resolve_model
 
 CARD_FILE = "preceptor.json"
@@ -70,10 +71,11 @@ def write_card(card: RewardCard, folder: Path) -> None:
     (folder / CARD_FILE).write_text(json.dumps(card.model_dump(), indent=2) + "\n", encoding="utf-8")
 
 
-def load_scorer(path: str | Path) -> Scorer:
+def load_scorer(path: str | Path, *, device: DeviceName = "auto") -> Scorer:
     """Load a trained reward model from its folder: full or frozen mode, or a plain classifier with one output.
 
-    Raises ModelError, saying what was found, for a policy, a bare encoder, or a folder that is torn.
+    Raises ModelError, saying what was found, for a policy, a bare encoder, or a folder that is torn, and ConfigError
+    when there is no such device.
     """
     folder = resolve_model(str(path))
     kind = model_kind(folder) if (folder / "config.json").is_file() else None
@@ -84,7 +86,8 @@ def load_scorer(path: str | Path) -> Scorer:
     if kind is None:
         raise ModelError(f"{path} holds no config.json: it is not a reward model folder.")
     card = _read_card(folder)
-    return FrozenScorer(folder, card) if card.mode == "frozen" else FullScorer(folder, card)
+    scorer = FrozenScorer if card.mode == "frozen" else FullScorer
+    return scorer(folder, card, device=device)
 
 
 def load_gold(path: str | Path) -> Scorer | None:
@@ -119,7 +122,9 @@ def _check(prompts: Sequence[str], responses: Sequence[str]) -> None:
 class FrozenScorer:
     """A frozen encoder with a linear Bradley-Terry head. The same arguments give the same bits."""
 
-    def __init__(self, folder: Path, card: RewardCard, *, encoder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, card: RewardCard, *, encoder: Path | None = None, device: DeviceName = "auto"
+    ) -> None:
         from preceptor.modeling.cross_encoder import CROSS_ENCODER_FOLDER, CrossEncoder, load_cross_encoder
         from preceptor.modeling.embeddings import TextVectors, load_encoder
         from preceptor.modeling.features import FEATURES_VERSION
@@ -128,14 +133,14 @@ class FrozenScorer:
         if card.features != FEATURES_VERSION:
             raise ModelError(f"{folder} was trained with other features ({card.features}): train the model again.")
         self.card = card
-        self.encoder = load_encoder(encoder or folder)
+        self.encoder = load_encoder(encoder or folder, device=device)
         if self.encoder.digest != card.encoder_digest:
             raise ModelError(f"The encoder in {folder} is not the one that the head was trained on: train it again.")
         self.head = load_head(folder)
         self._prompts: dict[str, TextVectors] = {}
         self.cross_encoder: CrossEncoder | None = None
         if card.cross_encoder_digest:
-            self.cross_encoder = load_cross_encoder(folder / CROSS_ENCODER_FOLDER)
+            self.cross_encoder = load_cross_encoder(folder / CROSS_ENCODER_FOLDER, device=device)
             if self.cross_encoder.digest != card.cross_encoder_digest:
                 raise ModelError(f"The cross-encoder in {folder} is not the one it was trained with: train it again.")
 
@@ -178,9 +183,7 @@ class FrozenScorer:
 class FullScorer:
     """A fine-tuned AutoModelForSequenceClassification with one output. The same arguments give the same bits."""
 
-    def __init__(self, folder: Path, card: RewardCard) -> None:
-        import torch
-
+    def __init__(self, folder: Path, card: RewardCard, *, device: DeviceName = "auto") -> None:
         from preceptor.modeling.classifier import load_classifier, position_limit
         from preceptor.modeling.embeddings import has_fast_bfloat16
 
@@ -188,10 +191,9 @@ class FullScorer:
         self.model: Any
         self.model, self.tokenizer = load_classifier(folder, trained=True)
         self.max_length = min(card.max_length, position_limit(self.model))
-        cuda = torch.cuda.is_available()
-        self.bfloat16 = cuda or has_fast_bfloat16()
-        if cuda:
-            self.model.to("cuda")
+        place = choose_device(device)
+        self.bfloat16 = has_fast_bfloat16(place)
+        self.model.to(place)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """One score a pair of texts, (N,)."""

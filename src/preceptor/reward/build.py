@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from preceptor.errors import DataError
-from preceptor.modeling.embeddings import has_fast_bfloat16
+from preceptor.modeling.device import choose_device
 from preceptor.modeling.resolve import read_config, require_not_policy, resolve_model
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import PairSet, read_pairs
@@ -38,7 +36,7 @@ def build_reward_model(
 
     `cache_dir` keeps embeddings (frozen mode), `work_dir` the checkpoint of an interrupted training (full mode).
     Raises InputError or DataError for data that cannot be used, ModelError for a base model that cannot,
-    RunCanceled when asked to stop.
+    ConfigError for a device that is not there, RunCanceled when asked to stop.
     """
     report_progress = progress or _no_progress
     panels = set_aside(read_pairs(dataset, seed=config.seed), share=config.gold_share)
@@ -48,7 +46,8 @@ def build_reward_model(
         raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
     base = resolve_model(config.base_name, models_dir=models_dir)
     require_not_policy(base, config.base_name)
-    mode = choose_mode(base, config.mode, accelerator=torch.cuda.is_available())
+    device = choose_device(config.device)
+    mode = choose_mode(base, config.mode, accelerator=device.type != "cpu")
     if mode == "frozen":
         measured, gold = build_frozen(
             base,
@@ -66,7 +65,7 @@ def build_reward_model(
             data,
             out,
             config,
-            bfloat16=torch.cuda.is_available() or has_fast_bfloat16(),
+            device=device,
             work_dir=work_dir / _key(data, config, base) if work_dir else None,
             progress=report_progress,
             is_canceled=is_canceled,
@@ -148,7 +147,8 @@ def _report(panels: Panels, config: RewardConfig, mode: str, measured: Measured)
 
 def _key(data: PairSet, config: RewardConfig, base: Path) -> str:
     """What a checkpoint may be resumed for: the same pairs under the same settings."""
-    content = [str(base), config.model_dump(exclude={"dataset"}), [vars(pair) for pair in data.pairs]]
+    settings = config.model_dump(exclude={"dataset"}) | {"device": choose_device(config.device).type}
+    content = [str(base), settings, [vars(pair) for pair in data.pairs]]
     return "reward-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

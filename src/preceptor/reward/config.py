@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from preceptor.modeling.device import DeviceName
+
 Mode = Literal["auto", "full", "frozen"]
 SEED_BASE_MODEL = "bert-base-uncased"
 
@@ -50,6 +52,7 @@ class RewardConfig(BaseModel):
         lt=0.5,
         description="Share of the training pairs whose clinicians are set aside for the gold judge of the evaluation.",
     )
+    device: DeviceName = Field("auto", description="Where to compute; auto: on an NVIDIA GPU where there is one.")
     seed: int = Field(42, ge=0, description="Seed of the order of pairs, of splits and of bootstraps.")
 
     @property

@@ -43,7 +43,9 @@ def embed_cached(
 
 
 def _precision(encoder: Encoder) -> str:
-    return "bf16" if encoder.bfloat16 else "fp32"
+    """What else decides the bits of a vector: the precision and the kind of device."""
+    precision = "bf16" if encoder.bfloat16 else "fp32"
+    return precision if encoder.device.type == "cpu" else f"{precision}-{encoder.device.type}"
 
 
 def _save(file: Path, vectors: dict[str, TextVectors]) -> None:

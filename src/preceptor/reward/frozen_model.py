@@ -16,7 +16,7 @@ import torch
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
 from preceptor.modeling.cross_encoder import CROSS_ENCODER_FOLDER, save_cross_encoder
-from preceptor.modeling.embeddings import load_encoder
+from preceptor.modeling.embeddings import Encoder, load_encoder
 from preceptor.modeling.features import FEATURES_VERSION, OPEN
 from preceptor.modeling.frozen_head import Array, FrozenHead, save_head
 from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
@@ -65,7 +65,7 @@ def build_frozen(
 
         return advance
 
-    encoder, data = load_encoder(base), panels.data
+    encoder, data = load_encoder(base, device=config.device), panels.data
     pairs, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
     texts = [text for pair in (*pairs, *test, *panels.gold) for text in (pair.prompt, pair.chosen, pair.rejected)]
     vectors = embed_cached(encoder, texts, cache_dir=cache_dir, progress=report("embed"))
@@ -86,7 +86,7 @@ def build_frozen(
         save_cross_encoder(choice.cross_encoder, out / CROSS_ENCODER_FOLDER)
     chosen = head.raw(reader.chosen(test, gate=head.gate)) / std
     rejected = head.raw(reader.rejected(test, gate=head.gate)) / std
-    probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder.bfloat16, report("probe"))
+    probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder, report("probe"))
     write_card(
         RewardCard(
             mode="frozen",
@@ -156,12 +156,13 @@ def _save_probe(
     test: Sequence[Pair],
     out: Path,
     config: RewardConfig,
-    bfloat16: bool,
+    encoder: Encoder,
     advance: Callable[[int, int], None],
 ) -> tuple[Array, dict[str, int]]:
     """Write the encoder with a fitted output layer as a plain classifier; returns its held-out margins (N,)."""
     torch.manual_seed(config.seed)
     model, tokenizer = load_classifier(base, trained=False)
+    model.to(encoder.device)
     length = min(config.max_length, position_limit(model))
     encoded = encode_pairs(tokenizer, pairs, max_length=length)
     fit_output_layer(
@@ -172,12 +173,12 @@ def _save_probe(
         targets=pair_margins(pairs, scale=config.margin_scale),
         labels=pair_labels(pairs),
         seed=config.seed,
-        bfloat16=bfloat16,
+        bfloat16=encoder.bfloat16,
         progress=advance,
     )
     held = encode_pairs(tokenizer, test, max_length=length)
     with torch.no_grad():
-        scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16).double().numpy()
+        scores = forward_scores(model, held.chosen + held.rejected, bfloat16=encoder.bfloat16).cpu().double().numpy()
     save_classifier(model, tokenizer, out, name=config.base_name)
     cut = {"prompts": encoded.cut_prompts + held.cut_prompts, "responses": encoded.cut_responses + held.cut_responses}
     return scores[: len(test)] - scores[len(test) :], cut

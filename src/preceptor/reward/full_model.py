@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
-from preceptor.modeling.embeddings import load_encoder
+from preceptor.modeling.embeddings import has_fast_bfloat16, load_encoder
 from preceptor.modeling.features import cosine
 from preceptor.modeling.frozen_head import Array
 from preceptor.modeling.quiet import quiet_transformers
@@ -34,7 +34,7 @@ def build_full(
     out: Path,
     config: RewardConfig,
     *,
-    bfloat16: bool,
+    device: torch.device,
     work_dir: Path | None,
     progress: Progress,
     is_canceled: Callable[[], bool],
@@ -42,8 +42,8 @@ def build_full(
     """Fit the output layer, fine-tune every weight, keep the epoch that does best on the validation pairs."""
     torch.manual_seed(config.seed)
     model, tokenizer = load_classifier(base, trained=False)
-    if torch.cuda.is_available():
-        model.to("cuda")
+    model.to(device)
+    bfloat16 = has_fast_bfloat16(device)
     length = min(config.max_length, position_limit(model))
     train = [pair for pair in data.of("train") if pair.weight > 0]
     held = data.of("validation")
@@ -104,7 +104,7 @@ def build_full(
             "responses": sum(rows.cut_responses for rows in encoded.values()),
         },
     }
-    return Measured(chosen, rejected, temperature, _untrained(base, test, tokenizer), facts)
+    return Measured(chosen, rejected, temperature, _untrained(base, test, tokenizer, config), facts)
 
 
 def save_classifier(model: Any, tokenizer: Any, out: Path, *, name: str) -> None:
@@ -126,12 +126,13 @@ def _scores(model: Any, rows: EncodedPairs, bfloat16: bool) -> tuple[Array, Arra
     return scores[: len(rows.chosen)], scores[len(rows.chosen) :]
 
 
-def _untrained(base: Path, test: Sequence[Pair], tokenizer: Any) -> dict[str, Array]:
+def _untrained(base: Path, test: Sequence[Pair], tokenizer: Any, config: RewardConfig) -> dict[str, Array]:
     """Margins (N,) of the base encoder's cosine; nothing for a base that is no encoder."""
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         return {}
+    encoder = load_encoder(base, device=config.device)
     vectors = embed_cached(
-        load_encoder(base), [t for pair in test for t in (pair.prompt, pair.chosen, pair.rejected)], cache_dir=None
+        encoder, [t for pair in test for t in (pair.prompt, pair.chosen, pair.rejected)], cache_dir=None
     )
     margins = [
         cosine(vectors[p.prompt], vectors[p.chosen]) - cosine(vectors[p.prompt], vectors[p.rejected]) for p in test

@@ -114,7 +114,7 @@ def write_gold_apart(
 
     Raises ModelError when the base model is no encoder with CLS and SEP tokens.
     """
-    encoder = load_encoder(base)
+    encoder = load_encoder(base, device=config.device)
     texts = [text for pair in panels.gold for text in (pair.prompt, pair.chosen, pair.rejected)]
     vectors = embed_cached(encoder, texts, cache_dir=cache_dir)
     report = write_gold(panels, model, config, encoder=encoder, vectors=vectors)

@@ -50,7 +50,7 @@ def choose_reader(
     if config.cross_encoder == "never" and plain is not None:
         return Choice(plain, reader, None, "it was ruled out", {"without": plain.loss})
     try:
-        encoder = load_cross_encoder(resolve_model(CROSS_ENCODER_NAME, models_dir=models_dir))
+        encoder = load_cross_encoder(resolve_model(CROSS_ENCODER_NAME, models_dir=models_dir), device=config.device)
     except ModelError as error:
         if plain is None:
             raise
