@@ -133,7 +133,8 @@ class LlamaDecoder:
     @property
     def device(self) -> torch.device:
         """Where token ids and rows are expected."""
-        return self.embed.device
+        where: torch.device = self.embed.device
+        return where
 
     def prefill(self, ids: Tensor, mask: Tensor, new_tokens: int) -> Tensor:
         """Read the prompts, ids and mask (B, P) left-padded; logits of the first new token (B, V)."""
