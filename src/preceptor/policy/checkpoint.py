@@ -84,16 +84,7 @@ def load_checkpoint(
     if not found:
         return None
     record = json.loads((found[-1] / _STATE).read_text(encoding="utf-8"))
-    changed = sorted(
-        name
-        for name in settings.keys() | record["settings"].keys()
-        if name not in FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
-    )
-    if changed:
-        raise ConflictError(
-            f"{found[-1]} was written by a run with another {', '.join(changed)}: "
-            "use the same settings, or remove it to start again."
-        )
+    require_same_settings(found[-1], record["settings"], settings)
     tensors = load_file(found[-1] / _WEIGHTS)
     reference = {k.removeprefix("reference/"): v for k, v in tensors.items() if k.startswith("reference/")}
     if reference:
@@ -108,6 +99,20 @@ def load_checkpoint(
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
                 }
     return RunState(**record["state"])
+
+
+def require_same_settings(checkpoint: Path, written: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise ConflictError where a checkpoint was `written` under settings that decide what comes of it."""
+    changed = sorted(
+        name
+        for name in settings.keys() | written.keys()
+        if name not in FREE_TO_CHANGE and settings.get(name) != written.get(name)
+    )
+    if changed:
+        raise ConflictError(
+            f"{checkpoint} was written by a run with another {', '.join(changed)}: "
+            "use the same settings, or remove it to start again."
+        )
 
 
 def _parameters(networks: Networks) -> list[tuple[str, torch.nn.Parameter]]:

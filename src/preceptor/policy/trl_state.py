@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from preceptor.errors import ConflictError
 from preceptor.policy.build import WARM_START_FILE
-from preceptor.policy.checkpoint import FREE_TO_CHANGE, RunState
+from preceptor.policy.checkpoint import RunState, require_same_settings
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.metrics import METRICS_FILE, read_metrics
 
@@ -25,16 +24,7 @@ def resumed(work_dir: Path, settings: dict[str, Any]) -> tuple[Path, RunState] |
         return None
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]))
     record = json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
-    changed = sorted(
-        name
-        for name in settings.keys() | record["settings"].keys()
-        if name not in FREE_TO_CHANGE and settings.get(name) != record["settings"].get(name)
-    )
-    if changed:
-        raise ConflictError(
-            f"{newest} was written by a run with another {', '.join(changed)}: "
-            "use the same settings, or remove it to start again."
-        )
+    require_same_settings(newest, record["settings"], settings)
     return newest, RunState(**record["state"])
 
 
