@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from preceptor.errors import ModelError
+from preceptor.modeling.packed_bert import is_plain_bert, packed_scores
+from preceptor.modeling.products import fast_products
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import unloadable
 from preceptor.modeling.sequences import EncodedPair
@@ -73,19 +75,51 @@ def length_groups(lengths: Sequence[int], *, tokens: int) -> list[list[int]]:
     return groups
 
 
-def forward_scores(model: Any, rows: Sequence[EncodedPair], *, bfloat16: bool, tokens: int = 8192) -> Tensor:
-    """The logit of each row, (N,) in float32; rows of like length share a pass, so little padding is computed."""
+def forward_scores(model: Any, rows: Sequence[EncodedPair], *, bfloat16: bool, tokens: int | None = None) -> Tensor:
+    """The logit of each row, (N,) in float32; rows that say the same are computed once.
+
+    Little or no padding is computed: on a CPU a BERT reads its rows end to end, other rows of like length share a pass.
+    A pass has at most `tokens` tokens: 2048 on a CPU, where larger tensors leave its caches, and 8192 elsewhere.
+    """
     if not rows:
         return torch.zeros(0)
+    rows, which = distinct_rows(rows)
     device = next(model.parameters()).device
-    groups = length_groups([len(row.ids) for row in rows], tokens=tokens)
+    packed = device.type == "cpu" and is_plain_bert(model)
+    size = tokens or (2048 if device.type == "cpu" else 8192)
+    groups = length_groups([len(row.ids) for row in rows], tokens=size)
     parts = []
     for group in groups:
-        batch = {name: value.to(device) for name, value in _pad([rows[i] for i in group], model).items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            parts.append(model(**batch).logits[:, 0].float())
+        some = [rows[i] for i in group]
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16), fast_products():
+            logits = packed_scores(model, some) if packed else _padded_scores(model, some)
+            parts.append(logits.float())
     order = torch.tensor([i for group in groups for i in group], device=device)
-    scores: Tensor = torch.cat(parts)[torch.argsort(order)]
+    return torch.cat(parts)[torch.argsort(order)[which]]
+
+
+def distinct_rows(rows: Sequence[EncodedPair]) -> tuple[list[EncodedPair], list[int]]:
+    """The rows without repetitions, and which of them each row is: several clinicians judge one answer."""
+    kept: dict[tuple[int, ...], EncodedPair] = {}
+    numbers: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        key = _content(row)
+        numbers.setdefault(key, len(numbers))
+        kept.setdefault(key, row)
+    return list(kept.values()), [numbers[_content(row)] for row in rows]
+
+
+def _content(row: EncodedPair) -> tuple[int, ...]:
+    """What tells a row from others to the model: its tokens, and where the second token type begins, if it has any."""
+    types = row.token_type_ids
+    return (*row.ids, -1 if types is None else -2 - sum(types))
+
+
+def _padded_scores(model: Any, rows: Sequence[EncodedPair]) -> Tensor:
+    """The logits (N,) of a padded batch, by the model's own forward."""
+    device = next(model.parameters()).device
+    batch = {name: value.to(device) for name, value in _pad(rows, model).items()}
+    scores: Tensor = model(**batch).logits[:, 0]
     return scores
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preceptor.modeling.classifier import forward_scores, output_layer
+from preceptor.modeling.classifier import distinct_rows, forward_scores, output_layer
 from preceptor.modeling.frozen_head import Array
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs
 
 _L2 = (0.003, 0.01, 0.03, 0.1)
 _KNOWN_SIZE = 3.0  # as the likeness of a frozen head
-_CHUNK = 64  # pairs between two reports of progress
+_CHUNK = 128  # answers between two reports of progress
 
 
 @torch.no_grad()
@@ -78,24 +78,17 @@ def _inputs_of(
     """What the layer reads for each chosen, then each rejected answer, (2N, D); None unless one vector a text."""
     seen: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
-    parts: dict[bool, list[Tensor]] = {True: [], False: []}
-    count, done = len(encoded.chosen), 0
+    rows, which = distinct_rows(encoded.chosen + encoded.rejected)
+    # sorted here as forward_scores sorts, so that what the hook sees comes in a known order
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     try:
-        for side, rows in ((True, encoded.chosen), (False, encoded.rejected)):
-            for start in range(0, count, _CHUNK):
-                # sorted here as forward_scores sorts, so that what the hook sees comes in a known order
-                chunk = rows[start : start + _CHUNK]
-                order = sorted(range(len(chunk)), key=lambda i: len(chunk[i].ids))
-                seen.clear()
-                forward_scores(model, [chunk[i] for i in order], bfloat16=bfloat16)
-                vectors = torch.cat(seen) if seen[0].dim() == 2 else None
-                if vectors is None:
-                    return None
-                parts[side].append(vectors[torch.argsort(torch.tensor(order))])
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, 2 * count)
+        for start in range(0, len(rows), _CHUNK):
+            forward_scores(model, [rows[i] for i in order[start : start + _CHUNK]], bfloat16=bfloat16)
+            if seen[-1].dim() != 2:
+                return None
+            if progress is not None:
+                progress(min(len(rows), start + _CHUNK), len(rows))
     finally:
         hook.remove()
-    inputs: Array = torch.cat(parts[True] + parts[False]).double().numpy()
+    inputs: Array = torch.cat(seen)[torch.argsort(torch.tensor(order))[which]].double().numpy()
     return inputs
