@@ -1,8 +1,8 @@
 """Encoded pairs and a sequence classifier go in, the fine-tuned classifier comes out: the loop of the full mode.
 
 Loss: -log sigmoid(chosen - rejected - margin) * weight, a weighted mean over the pairs of a batch; a tie pulls its two
-scores together. The answers of a batch are computed in groups of like length, which changes no loss and computes little
-padding.
+scores together. The answers of a batch are computed end to end or in groups of like length, and an answer that several
+pairs share is computed once: neither changes the loss.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def train_classifier(
     count = len(train.chosen)
     steps = -(-count // config.batch_size)
     total = steps * config.epochs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1.0 - step / max(1, total)))
     state = TrainState(history=[])
     if checkpoint is not None and checkpoint.exists():
