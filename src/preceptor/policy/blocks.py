@@ -89,4 +89,4 @@ class _NoPositions(nn.Module):
     """Position embeddings of zero."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
-        return torch.zeros(*position_ids.shape, 1)
+        return torch.zeros(*position_ids.shape, 1, device=position_ids.device)

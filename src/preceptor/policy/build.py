@@ -16,6 +16,7 @@ import torch
 
 from preceptor.errors import ConfigError, InputError
 from preceptor.files.atomic import file_digest
+from preceptor.modeling.device import choose_device
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
@@ -58,9 +59,9 @@ def build_policy(
     writes; the others return no metrics. Raises ModelError, InputError or
     DataError for what cannot be used, RunCanceled when asked to stop.
     """
-    score = cautious_score(load_scorer(reward_model), config.caution)
+    score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
-    model, tokenizer = load_policy(base, dtype="float32")
+    model, tokenizer = load_policy(base, dtype="float32", device=config.device)
     eos = eos_ids(model, tokenizer)
     room = context_length(model) - config.max_new_tokens
     if room < 1:
@@ -225,8 +226,9 @@ def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
 
 
 def training_settings(config: PolicyConfig, base: Path, reward_model: Path) -> dict[str, Any]:
-    """What a checkpoint was made under: the config and the weights of the base and the reward model, by digest."""
-    return config.model_dump(mode="json") | {"base": _digest(base), "reward": _digest(reward_model)}
+    """What a checkpoint was made under: the config, the weights of base and reward model, by digest, and the device."""
+    facts = {"base": _digest(base), "reward": _digest(reward_model), "device": choose_device(config.device).type}
+    return config.model_dump(mode="json") | facts
 
 
 def _digest(folder: Path) -> str:

@@ -65,7 +65,7 @@ def save_checkpoint(
         tensors[f"reference/{name}"] = value
     target = folder / f"checkpoint-{state.update:06d}"
     with atomic_folder(target) as building:
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
+        save_file({k: v.cpu().contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
         record = {"state": asdict(state), "steps": steps, "settings": settings}
         (building / _STATE).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
     for older in sorted(folder.glob("checkpoint-*")):
@@ -94,9 +94,12 @@ def load_checkpoint(
             parameter.copy_(tensors[f"weight/{name}"])
             if name in record["steps"]:
                 optimizer.state[parameter] = {
-                    "step": torch.tensor(record["steps"][name]),
-                    "exp_avg": tensors[f"exp_avg/{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                    key: value.to(parameter.device)
+                    for key, value in (
+                        ("step", torch.tensor(record["steps"][name])),
+                        ("exp_avg", tensors[f"exp_avg/{name}"]),
+                        ("exp_avg_sq", tensors[f"exp_avg_sq/{name}"]),
+                    )
                 }
     return RunState(**record["state"])
 

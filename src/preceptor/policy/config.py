@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from preceptor.modeling.device import DeviceName
 from preceptor.policy.options import Algorithm, misfit
 
 
@@ -91,6 +92,7 @@ class PolicyConfig(BaseModel):
         None, description="JSONL with `prompt` and `chosen`; default: the reward model's own dataset."
     )
 
+    device: DeviceName = Field("auto", description="Where to compute; auto: on an NVIDIA GPU where there is one.")
     gradient_checkpointing: bool = Field(
         False, description="Compute activations anew in the backward pass: less memory, more time."
     )

@@ -106,7 +106,7 @@ def judge(networks: Networks, measured: Measured, state: RunState, config: Polic
         if too_far or held_out_reward(measured, **scale) <= held_out_reward(best, **scale):
             return state
     with atomic_folder(folder / f"best-{state.update:06d}") as building:
-        weights = {name: p.detach().contiguous().clone() for name, p in networks.policy_parameters()}
+        weights = {name: p.detach().cpu().contiguous().clone() for name, p in networks.policy_parameters()}
         save_file(weights, building / _WEIGHTS)
     return replace(
         state,

@@ -20,7 +20,7 @@ def token_logprobs(
     """
     dtype = getattr(torch, precision)
     apply: Any = _TokenLogProbs.apply
-    result: Tensor = apply((hidden / temperature).to(dtype), head.to(dtype), tokens)[0]
+    result: Tensor = apply((hidden / temperature).to(dtype), head.to(dtype), tokens.to(hidden.device))[0]
     return result
 
 
@@ -36,7 +36,7 @@ def frozen_logprobs(
 ) -> Tensor:
     """The same log-probabilities without gradient, `chunk` tokens at a time."""
     dtype = getattr(torch, precision)
-    weight = head.to(dtype)
+    weight, tokens = head.to(dtype), tokens.to(hidden.device)
     return torch.cat(
         [
             _forward((states / temperature).to(dtype), weight, words)[0]

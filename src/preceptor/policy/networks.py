@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from preceptor.errors import ConfigError
 from preceptor.modeling.decoders import is_plain_llama
+from preceptor.modeling.device import attention_for
 from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, recompute_activations, upper_body
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.sequences import Sequences
@@ -53,7 +54,7 @@ class Networks(Protocol):
 
 def make_networks(model: Any, config: PolicyConfig) -> Networks:
     """Lay out `model` (float32, evaluation mode) for training as the config says; the model is taken over."""
-    model.set_attn_implementation("eager")  # on CPU two plain products beat the fused kernel 2.5 times over
+    model.set_attn_implementation(attention_for(model.device))
     networks: Networks
     if config.mode == "hydra":
         networks = HydraNetworks(model, train_layers=config.train_layers, precision=config.precision, seed=config.seed)
@@ -110,7 +111,7 @@ class HydraNetworks(_WithReference):
         self._model = cast_weights(model, precision)
         self.trunk = lower_body(body, count - train_layers)
         self.sampled_layers = count - train_layers if is_plain_llama(model) else None
-        self.value_head = _value_head(body.config.hidden_size, seed)
+        self.value_head = _value_head(body.config.hidden_size, seed).to(model.device)
 
     @torch.no_grad()
     def features(self, sequences: Sequences) -> Tensor:
@@ -128,7 +129,7 @@ class HydraNetworks(_WithReference):
 
     def values(self, features: Tensor, sequences: Sequences) -> Tensor:
         """Values (N,) read from the trunk, which is frozen: they cannot move the policy."""
-        out: Tensor = self.value_head(features[sequences.states()].float())
+        out: Tensor = self.value_head(_states_in(features, sequences).float())
         return out[:, 0]
 
     @property
@@ -158,7 +159,7 @@ class HydraNetworks(_WithReference):
         return [self.top]
 
     def _states(self, body: Any, features: Tensor, sequences: Sequences) -> Tensor:
-        return _run(body, self.precision, sequences, inputs_embeds=features)[sequences.states()]
+        return _states_in(_run(body, self.precision, sequences, inputs_embeds=features), sequences)
 
     @property
     def _head(self) -> Tensor:
@@ -181,6 +182,7 @@ class FullNetworks(_WithReference):
         self.value_head = nn.Linear(model.config.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
+        self.value_head.to(model.device)  # its random numbers are drawn on the CPU, the same for every device
 
     def features(self, sequences: Sequences) -> Tensor:
         """The token ids (G, T) themselves: no layer is frozen whose output could be kept."""
@@ -189,18 +191,18 @@ class FullNetworks(_WithReference):
     def policy(self, features: Tensor, sequences: Sequences) -> Output:
         """The policy being trained."""
         hidden = _run(body_of(self.model), self.precision, sequences, input_ids=features)
-        return Output(hidden[sequences.states()], self.model.lm_head.weight)
+        return Output(_states_in(hidden, sequences), self.model.lm_head.weight)
 
     @torch.no_grad()
     def reference(self, features: Tensor, sequences: Sequences) -> Output:
         """The frozen reference policy."""
         hidden = _run(body_of(self._reference), self.precision, sequences, input_ids=features)
-        return Output(hidden[sequences.states()], self._reference.lm_head.weight)
+        return Output(_states_in(hidden, sequences), self._reference.lm_head.weight)
 
     def values(self, features: Tensor, sequences: Sequences) -> Tensor:
         """Values (N,) of the critic."""
         hidden = _run(self.critic, self.precision, sequences, input_ids=features)
-        out: Tensor = self.value_head(hidden[sequences.states()].float())
+        out: Tensor = self.value_head(_states_in(hidden, sequences).float())
         return out[:, 0]
 
     @property
@@ -230,18 +232,25 @@ class FullNetworks(_WithReference):
 
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:
+    weight = next(body.parameters())
     seen = sequences.attention()
-    if seen is not None:  # the eager attention adds its mask to the scores
-        dtype = next(body.parameters()).dtype if precision == "float32" else torch.bfloat16
-        seen = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    if seen is not None:  # the mask is added to the scores
+        dtype = weight.dtype if precision == "float32" else torch.bfloat16
+        seen = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf")).to(weight.device)
+    with torch.autocast(weight.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         out: Tensor = body(
-            **inputs,
+            **{name: tensor.to(weight.device) for name, tensor in inputs.items()},
             attention_mask=seen,
-            position_ids=sequences.positions,
+            position_ids=sequences.positions.to(weight.device),
             use_cache=False,
         ).last_hidden_state
     return out
+
+
+def _states_in(hidden: Tensor, sequences: Sequences) -> Tensor:
+    """Of states (G, T, d), those from which the N real answer tokens were drawn, (N, d)."""
+    rows, columns = sequences.states()
+    return hidden[rows.to(hidden.device), columns.to(hidden.device)]
 
 
 def cast_weights(model: Any, precision: str) -> Any:

@@ -107,10 +107,8 @@ def _accumulate(
     sums = dict.fromkeys(_SUMS, 0.0)
     for groups in parts:
         sequences = rollout.sequences.select(groups)
-        mask, part = sequences.mask, rollout.sequences.answers_of(groups)
-        features = rollout.features[groups, : sequences.ids.shape[1]]
-        width = mask.shape[1]
-        old, old_values = rollout.logprobs[part, :width], rollout.values[part, :width]
+        part = rollout.sequences.answers_of(groups)
+        features = rollout.features[groups.to(rollout.features.device), : sequences.ids.shape[1]]
         hidden, head = networks.policy(features, sequences)
         logprobs = sequences.padded(
             token_logprobs(
@@ -122,29 +120,43 @@ def _accumulate(
             )
         )
         values = sequences.padded(networks.values(features, sequences))
-        policy = losses.policy_loss(
-            logprobs, old, targets.advantages[part, :width], mask, cliprange=config.cliprange, tokens=tokens
+        mask = sequences.mask
+        real, width = float(mask.sum()), mask.shape[1]
+        mask, old, old_values, advantages, returns = (
+            tensor.to(logprobs.device)
+            for tensor in (
+                mask,
+                rollout.logprobs[part, :width],
+                rollout.values[part, :width],
+                targets.advantages[part, :width],
+                targets.returns[part, :width],
+            )
         )
+        policy = losses.policy_loss(logprobs, old, advantages, mask, cliprange=config.cliprange, tokens=tokens)
         value = losses.value_loss(
             values,
             old_values,
-            targets.returns[part, :width],
+            returns,
             mask,
             cliprange=config.cliprange_value,
             tokens=tokens,
         )
         (policy.loss + config.vf_coef * value.loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            real = float(mask.sum())
             ratio = policy.ratio * mask
-            sums["approxkl"] += float(losses.approx_kl(logprobs, old, mask)) * real
-            sums["clipped"] += float(policy.clipped)
-            sums["value_clipped"] += float(value.clipped)
-            sums["policy"] += float(policy.loss * tokens)
-            sums["value"] += float(value.loss * tokens)
-            sums["ratio"] += float(ratio.sum())
-            sums["ratio_squared"] += float((ratio**2).sum())
-            sums["loss"] += float(policy.loss + value.loss)
+            seen = {
+                "approxkl": losses.approx_kl(logprobs, old, mask),
+                "clipped": policy.clipped,
+                "value_clipped": value.clipped,
+                "policy": policy.loss * tokens,
+                "value": value.loss * tokens,
+                "ratio": ratio.sum(),
+                "ratio_squared": (ratio**2).sum(),
+                "loss": policy.loss + value.loss,
+            }
+            # brought to the CPU together: an accelerator is waited for once
+            for name, number in zip(seen, torch.stack(list(seen.values())).cpu().tolist(), strict=True):
+                sums[name] += number * real if name == "approxkl" else number
     if processes.count > 1:
         summed = torch.tensor(list(sums.values()), dtype=torch.float64)
         processes.add([summed, *_gradients(networks)])

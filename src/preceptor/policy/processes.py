@@ -6,6 +6,7 @@ processes is the whole. Adding zeros is exact, so two processes see the very num
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preceptor.modeling.device import DeviceName, choose_device
+
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -22,6 +27,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    device: torch.device = _CPU  # through which tensors are exchanged: NCCL takes those of a GPU alone
 
     @property
     def first(self) -> bool:
@@ -41,7 +47,7 @@ class Processes:
         for tensor in tensors:
             by_type[tensor.dtype].append(tensor)
         for group in by_type.values():
-            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            flat = torch.cat([tensor.reshape(-1).to(self.device) for tensor in group])
             torch.distributed.all_reduce(flat)
             for tensor, summed in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(summed.view_as(tensor))
@@ -75,11 +81,13 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def join_processes() -> Processes:
-    """Meet the other processes that torchrun started, through accelerate (gloo on CPU)."""
+def join_processes(device: DeviceName = "auto") -> Processes:
+    """Meet the other processes that torchrun started, through accelerate: over gloo on the CPU, over NCCL on GPUs."""
     if process_count() == 1:
         return ALONE
+    place = choose_device(device)
     from accelerate import PartialState
 
-    state = PartialState(cpu=True)
-    return Processes(state.process_index, state.num_processes)
+    state = PartialState(cpu=place.type == "cpu")
+    atexit.register(state.destroy_process_group)  # gloo's threads abort a process that ends before they are joined
+    return Processes(state.process_index, state.num_processes, place)

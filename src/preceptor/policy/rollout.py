@@ -47,7 +47,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Everything the optimizer passes read; (B, R) tensors are 0 on padding."""
+    """Everything the optimizer passes read; (B, R) tensors are 0 on padding, and on the CPU."""
 
     sequences: Sequences
     features: Tensor
@@ -148,15 +148,15 @@ def evaluate_answers(
             kept = networks.features(part)
             if features is None:
                 features = kept.new_zeros(*sequences.ids.shape, *kept.shape[2:])
-            features[groups, : kept.shape[1]] = kept
-        kept = features[groups, : part.ids.shape[1]]
+            features[groups.to(features.device), : kept.shape[1]] = kept
+        kept = features[groups.to(features.device), : part.ids.shape[1]]
         flat = {
             "logprobs": frozen_logprobs(*networks.policy(kept, part), tokens, **settings),
             "ref_logprobs": frozen_logprobs(*networks.reference(kept, part), tokens, **settings),
             "values": networks.values(kept, part),
         }
         for name, numbers in flat.items():
-            wide = part.padded(numbers)
+            wide = part.padded(numbers).cpu()
             out[name][sequences.answers_of(groups), : wide.shape[1]] = wide
     if features is None:
         raise ConfigError(f"{len(sequences.ids)} prompts are too few for {processes.count} processes: use fewer.")

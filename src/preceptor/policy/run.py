@@ -93,7 +93,7 @@ def train_with_ppo(
         progress=progress or _no_progress,
         is_canceled=is_canceled,
     )
-    processes = join_processes()
+    processes = join_processes(settings.device)
     if processes.count > 1:
         if settings.algorithm != "ppo":
             raise ConfigError(f"{settings.algorithm} trains in one process: start it without torchrun, or use ppo.")

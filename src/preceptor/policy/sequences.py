@@ -17,7 +17,8 @@ class Sequences:
     """G prompts, each followed by its n answers in one row, padded on the right; B = G n answers in all.
 
     The answers to a prompt do not see each other and each continues the prompt's positions, so a row gives
-    what n separate rows would give while the prompt is computed once.
+    what n separate rows would give while the prompt is computed once. All of this is on the CPU, whatever computes:
+    who reads it moves it there, and no accelerator is waited for to learn a length.
     """
 
     ids: Tensor  # (G, T)
@@ -55,8 +56,8 @@ class Sequences:
 
     def padded(self, flat: Tensor) -> Tensor:
         """Values of the N real answer tokens as (B, R), 0 on padding; gradients pass through."""
-        mask = self.mask
-        return torch.zeros(mask.shape, dtype=flat.dtype).masked_scatter(mask.bool(), flat)
+        mask = self.mask.to(flat.device)
+        return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask.bool(), flat)
 
     def select(self, groups: Tensor) -> Sequences:
         """Some of the prompts with their answers, cut to the longest row."""

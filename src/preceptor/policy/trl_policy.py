@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.errors import ConfigError, RunCanceled
+from preceptor.modeling.device import attention_for
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
@@ -61,7 +62,7 @@ def build_with_trl(
     from preceptor.policy.trl_classes import quiet_trl
     from preceptor.policy.trl_watch import Watch
 
-    score = cautious_score(load_scorer(reward_model), config.caution)
+    score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
     settings = training_settings(config, base, reward_model)
     file = config.prompts_file or reward_model / "prompts.jsonl"
@@ -73,11 +74,11 @@ def build_with_trl(
         if left is None:
             shutil.rmtree(start, ignore_errors=True)
             prepare_start(start, base, config, score, preferences, progress, is_canceled)
-        model, tokenizer = load_policy(start, dtype="float32")
+        model, tokenizer = load_policy(start, dtype="float32", device=config.device)
         eos = eos_ids(model, tokenizer)
         room = context_length(model) - config.max_new_tokens
         encoder = Encoder(tokenizer, eos[0], min(config.max_prompt_tokens, room))
-        model.set_attn_implementation("eager")  # on CPU two plain products beat the fused kernel
+        model.set_attn_implementation(attention_for(model.device))
         networks = TrainedNetworks(model, precision=config.precision)
         freeze_below(model, config)
         prompts, held_out = ([Prompt(text, encoder.prompt(text)) for text in part] for part in (texts, kept_back))

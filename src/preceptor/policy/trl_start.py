@@ -55,7 +55,7 @@ def prepare_start(
     is_canceled: Callable[[], bool],
 ) -> None:
     """Write the model that training starts from, after the warm start if one is wanted: it is also the reference."""
-    model, tokenizer = load_policy(base, dtype="float32")
+    model, tokenizer = load_policy(base, dtype="float32", device=config.device)
     room = context_length(model) - config.max_new_tokens
     if room < 1:
         raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from preceptor.errors import ConfigError, DataError
+from preceptor.modeling.device import choose_device
 from preceptor.policy import losses
 from preceptor.policy.blocks import body_of, layers_of, norm_of
 from preceptor.policy.config import PolicyConfig
@@ -167,11 +168,11 @@ def _unprinted(trainer: Any) -> Any:
 
 
 def _shared(config: PolicyConfig, folder: Path) -> dict[str, Any]:
-    """The arguments that all trainers take; they run on the CPU and report to nobody."""
+    """The arguments that all trainers take; they report to nobody."""
     unit = steps_per_update(config)
     return {
         "output_dir": str(folder),
-        "use_cpu": True,
+        "use_cpu": choose_device(config.device).type == "cpu",
         "bf16": config.precision == "bfloat16",
         "gradient_checkpointing": False,
         "dataloader_pin_memory": False,

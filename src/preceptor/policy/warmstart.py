@@ -106,7 +106,7 @@ def _inputs(networks: Networks, examples: list[tuple[Prompt, list[int]]], config
         computed = networks.features(part)
         if features is None:
             features = computed.new_zeros(*sequences.ids.shape, *computed.shape[2:])
-        features[rows, : computed.shape[1]] = computed
+        features[rows.to(features.device), : computed.shape[1]] = computed
     assert features is not None
     return _Inputs(sequences, features)
 
@@ -119,5 +119,6 @@ def _loss(networks: Networks, inputs: _Inputs, config: PolicyConfig) -> float:
 
 def _logprobs(networks: Networks, inputs: _Inputs, rows: Tensor, config: PolicyConfig) -> Tensor:
     sequences = inputs.sequences.select(rows)
-    hidden, head = networks.policy(inputs.features[rows, : sequences.ids.shape[1]], sequences)
+    features = inputs.features[rows.to(inputs.features.device), : sequences.ids.shape[1]]
+    hidden, head = networks.policy(features, sequences)
     return token_logprobs(hidden, head, sequences.tokens(), precision=config.precision)
