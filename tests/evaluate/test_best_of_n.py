@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from preceptor.errors import DataError, InputError
-from preceptor.evaluate.answers import LazyPolicy, Sampling
 from preceptor.evaluate.best_of_n import (
     best_of_n_curve,
     expected_best,
     kl_of_best_of_n,
-    measure_best_of_n,
     rank_weights,
 )
 
@@ -87,18 +83,3 @@ def test_scores_that_are_no_numbers_or_no_table_are_refused() -> None:
         expected_best([[0.0, float("nan")]], 1)
     with pytest.raises(DataError, match="row a prompt"):
         expected_best([0.0, 1.0], 1)
-
-
-def test_a_policy_is_sampled_once_and_judged_on_its_own_answers(tiny_llama: Path, tmp_path: Path) -> None:
-    def letters(prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.array([text.count("e") / max(1, len(text)) for text in texts])
-
-    policy = LazyPolicy(tiny_llama, "tiny", "float32", tmp_path)
-    sampling = Sampling(4, 6, 1.0, 0, "float32")
-    prompts = ["A fever?", "A cough?"]
-    first = measure_best_of_n(policy, prompts, letters, sampling, cache=tmp_path, judge=letters)
-    again = measure_best_of_n(policy, prompts, letters, sampling, cache=tmp_path)
-    assert [point.n for point in first] == [1, 2, 4]
-    assert [point.score for point in again] == [point.score for point in first]
-    assert first[-1].judged == first[-1].score
-    assert len(list(tmp_path.glob("*.json"))) == 1

@@ -9,14 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from preceptor.errors import DataError, InputError
-from preceptor.evaluate.answers import LazyPolicy, Sampling, answers_of
-from preceptor.evaluate.inputs import Judge
 from preceptor.stats.intervals import Interval, cluster_bootstrap_mean
 
 SIZES = (1, 2, 4, 8, 16)
@@ -96,27 +93,3 @@ def best_of_n_curve(
             point = replace(point, judged=cluster_bootstrap_mean(worth, range(len(worth)), seed=seed))
         points.append(point)
     return points
-
-
-def measure_best_of_n(
-    policy: LazyPolicy,
-    prompts: Sequence[str],
-    score: Judge,
-    sampling: Sampling,
-    *,
-    cache: Path,
-    batch_size: int = 64,
-    judge: Judge | None = None,
-    sizes: Sequence[int] = SIZES,
-) -> list[BestOfN]:
-    """Answer each prompt `sampling.n` times with `policy`, kept in `cache`, and estimate the best of up to as many."""
-    answers = answers_of(policy, prompts, sampling, cache=cache, batch_size=batch_size)
-    asked = [prompt for prompt in prompts for _ in range(sampling.n)]
-    texts = [answer.text for row in answers for answer in row]
-    shape = (len(prompts), sampling.n)
-    return best_of_n_curve(
-        np.asarray(score(asked, texts), dtype=np.float64).reshape(shape),
-        judged=None if judge is None else np.asarray(judge(asked, texts), dtype=np.float64).reshape(shape),
-        sizes=sizes,
-        seed=sampling.seed,
-    )
