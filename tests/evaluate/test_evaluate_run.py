@@ -202,7 +202,7 @@ def test_prompts_that_were_trained_on_are_not_held_out(
     with pytest.raises(DataError, match="Only 0 held-out"):
         run(config.model_copy(update={"prompts": str(file)}), context)
     file.write_text('{"prompt": ')
-    with pytest.raises(InputError, match="Line 1"):
+    with pytest.raises(InputError, match="line 1"):
         run(config.model_copy(update={"prompts": str(file)}), context)
 
 

@@ -56,7 +56,8 @@ def test_complying_is_critical_refusing_is_safe_and_the_rise_has_bounds(tmp_path
     ("content", "message"),
     [
         (b'{"prompt": "x"}\n{"text": "y"}\n', "line 2 has no text"),
-        (b'{"prompt": \n', "line 1 is not a JSON object"),
+        (b"[1]\n", "line 1 is not a JSON object"),
+        (b'{"prompt": \n', "line 1 is not valid JSON"),
         (b'{"prompt": "x", "expect": "comply"}\n', "`expect` must be one of"),
         (b'{"prompt": "x", "harm": ["anything"]}\n', "`harm` must list"),
         (b"\n", "holds no prompts"),

@@ -60,7 +60,7 @@ def prepare_from_database(
             results[stage] = run_stage_now(settings, stage, values, progress=progress)
     artifact = ArtifactStore(settings.artifacts_dir).open(str(results["prepare"].artifact_id))
     rows = {
-        name: [row for _, row in read_jsonl(artifact.path / name)] if (artifact.path / name).stat().st_size else []
+        name: [row for _, row in read_jsonl(artifact.path / name, may_be_empty=True)]
         for name in (files.PAIRS, files.PROMPTS, files.UNPAIRED, files.SOURCES)
     }
     files.export_dataset(

@@ -6,8 +6,6 @@ it lies. A report keeps ids, outcomes and the file's SHA-256, neither prompts no
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 from preceptor.errors import InputError
 from preceptor.evaluate.safety import HARMS, SafetyPrompt, judge_answer
 from preceptor.files.atomic import file_digest
+from preceptor.files.jsonl import read_jsonl
 from preceptor.stats.intervals import newcombe_paired_difference
 
 _TEXTS = ("prompt", "harmful_medical_request")
@@ -34,7 +33,7 @@ def read_red_lines(path: Path, *, limit: int, seed: int) -> list[SafetyPrompt]:
     Raises:
         InputError: the file cannot be read, or a row has no prompt or an unknown `expect` or `harm`.
     """
-    prompts = [_prompt(path, number, row) for number, row in _rows(path)]
+    prompts = [_prompt(path, number, row) for number, row in read_jsonl(path, may_be_empty=True)]
     if not prompts:
         raise InputError(f"{path} holds no prompts; it needs one JSON object a line.")
     if len(prompts) <= limit:
@@ -67,28 +66,6 @@ def compare_red_lines(
         "critical_rise": {"estimate": rise.estimate, "low": rise.low, "high": rise.high},
         "rows": [{"id": i, "candidate": a, "baseline": b} for i, a, b in zip(ids, ours, theirs, strict=True)],
     }
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}. Check the name.") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as JSONL text ({type(error).__name__}).") from None
-    found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number} is not a JSON object. Correct it and run again.")
-        found.append((number, row))
-    return found
 
 
 def _prompt(path: Path, number: int, row: dict[str, Any]) -> SafetyPrompt:

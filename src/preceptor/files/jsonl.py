@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from preceptor.errors import InputError
 from preceptor.files.atomic import write_atomic
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number, row)` for each non-empty line; a byte order mark and any line ends are accepted.
+def read_jsonl(path: Path, *, may_be_empty: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield `(line number, row)` for each non-empty line of a `.jsonl` or `.jsonl.gz` file.
+
+    A byte order mark and any line ends are accepted.
 
     Raises:
-        InputError: the file cannot be read, is empty, not UTF-8, or a line is not a JSON object.
+        InputError: the file cannot be read, is empty and may not be, is not UTF-8, or a line is not a JSON object.
     """
     number = 0
     found = False
     try:
-        with path.open(encoding="utf-8-sig") as handle:
+        with _opened(path) as handle:
             for number, line in enumerate(handle, start=1):
                 if not line.strip():
                     continue
@@ -31,11 +35,19 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; a JSONL file is needed.") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text near line {number + 1}. Save it as UTF-8.") from None
+        raise InputError(
+            f"{path} cannot be read: it is not UTF-8 text near line {number + 1}. Save it as UTF-8."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InputError(f"{path} cannot be read: it is no gzip file, or only a part of one. Copy it again.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check the name and its permissions.") from None
-    if not found:
+    if not found and not may_be_empty:
         raise InputError(f"{path} is empty; it needs one JSON object a line.")
+
+
+def _opened(path: Path) -> TextIO:
+    return gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
 
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from preceptor.errors import DataError, InputError
+from preceptor.files.jsonl import read_jsonl, text_field
 from preceptor.modeling.sequences import encode_prompt
-from preceptor.policy.prompts import metadata_of, read_rows, text_of
+from preceptor.policy.prompts import metadata_of
 from preceptor.policy.warmstart import encode_answer
 
 
@@ -56,8 +57,8 @@ def load_pairs(path: Path) -> list[Pair]:
     Raises InputError naming file and line, and DataError where the file holds no training pair.
     """
     found = dict.fromkeys(
-        Pair(*(text_of(row, name, path, number) for name in ("prompt", "chosen", "rejected")))
-        for number, row in read_rows(path)
+        Pair(*(text_field(path, number, row, name) for name in ("prompt", "chosen", "rejected")))
+        for number, row in read_jsonl(path)
         if metadata_of(row).get("split", "train") == "train"
     )
     pairs = [pair for pair in found if pair.chosen.strip() != pair.rejected.strip()]
@@ -72,14 +73,13 @@ def load_thumbs(path: Path) -> list[Thumb]:
     Several raters may have judged one answer, so equal lines are kept. Raises InputError naming file and line, and
     DataError where thumbs are missing in one of both directions.
     """
-    rows = read_rows(path) if not path.is_file() or path.stat().st_size else []  # a dataset may have no thumbs
     thumbs = [
         Thumb(
-            text_of(row, "prompt", path, number),
-            text_of(row, "completion", path, number),
+            text_field(path, number, row, "prompt"),
+            text_field(path, number, row, "completion"),
             _label(row, path, number),
         )
-        for number, row in rows
+        for number, row in read_jsonl(path, may_be_empty=True)  # a dataset may have no thumbs
         if metadata_of(row).get("split", "train") == "train"
     ]
     up = sum(thumb.label for thumb in thumbs)

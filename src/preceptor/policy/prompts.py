@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
     """
     found = dict.fromkeys(
         prompt
-        for number, row in read_rows(path)
-        if row.get("split", "train") == "train" and (prompt := text_of(row, "prompt", path, number))
+        for number, row in read_jsonl(path)
+        if row.get("split", "train") == "train" and (prompt := text_field(path, number, row, "prompt"))
     )
     prompts = list(found)
     if not prompts:
@@ -34,7 +33,7 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
 def load_held_out(path: Path, *, most: int, seed: int) -> list[str]:
     """Distinct prompts of the validation split, at most `most` of them; none where the file has no such split."""
     found = dict.fromkeys(
-        text_of(row, "prompt", path, number) for number, row in read_rows(path) if row.get("split") == "validation"
+        text_field(path, number, row, "prompt") for number, row in read_jsonl(path) if row.get("split") == "validation"
     )
     return _sample(list(found), most=most, seed=seed)
 
@@ -45,12 +44,12 @@ def load_chosen(path: Path) -> list[tuple[str, str]]:
     Where clinicians wrote at least ten corrections, only these are taken: an answer that merely was the better of two
     may still be poor.
     """
-    rows = [(number, row) for number, row in read_rows(path) if metadata_of(row).get("split", "train") == "train"]
+    rows = [(number, row) for number, row in read_jsonl(path) if metadata_of(row).get("split", "train") == "train"]
     corrections = [(number, row) for number, row in rows if metadata_of(row).get("instrument") == "correction"]
     taken = corrections if len(corrections) >= _ENOUGH_CORRECTIONS else rows
     return list(
         dict.fromkeys(
-            (text_of(row, "prompt", path, number), text_of(row, "chosen", path, number)) for number, row in taken
+            (text_field(path, number, row, "prompt"), text_field(path, number, row, "chosen")) for number, row in taken
         )
     )
 
@@ -66,13 +65,3 @@ def metadata_of(row: dict[str, Any]) -> dict[str, Any]:
     """What a row says of itself; nothing where it says nothing."""
     metadata = row.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file with their line numbers. Raises InputError naming the line that is none."""
-    return read_jsonl(path)
-
-
-def text_of(row: dict[str, Any], name: str, path: Path, number: int) -> str:
-    """The text of a field. Raises InputError naming file and line where it is absent or blank."""
-    return text_field(path, number, row, name)

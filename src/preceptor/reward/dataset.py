@@ -146,7 +146,7 @@ def _prompts(folder: Path | None, pairs: Sequence[Pair]) -> tuple[tuple[str, str
     """Prompts for PPO: those of the pairs, and those that a dataset's folder lists beside them."""
     found: dict[str, str] = {pair.prompt: pair.split for pair in pairs}
     listed = folder / "prompts.jsonl" if folder else None
-    if listed is not None and listed.is_file() and listed.stat().st_size:
-        for number, row in read_jsonl(listed):
+    if listed is not None and listed.is_file():
+        for number, row in read_jsonl(listed, may_be_empty=True):
             found.setdefault(text_field(listed, number, row, "prompt"), str(row.get("split", "train")))
     return tuple(sorted(found.items()))
