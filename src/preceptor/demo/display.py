@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +20,11 @@ _LINE_EVERY = 20.0
 class Display:
     """Shows where the demo is. `expected` maps each step to the seconds it takes on two cores, to weigh them."""
 
-    def __init__(self, console: Console, expected: Mapping[str, float]) -> None:
+    def __init__(
+        self, console: Console, expected: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.console = console
+        self._clock = clock
         self._expected = dict(expected)
         self._finished: set[str] = set()
         self._bars: RichProgress | None = None
@@ -57,7 +60,7 @@ class Display:
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
         """Yield the progress function of one step."""
-        began = time.monotonic()
+        began = self._clock()
         task = self._bars.add_task(name, total=1.0, left="", numbers="") if self._bars is not None else None
         last_line = began
 
@@ -66,18 +69,18 @@ class Display:
             share = min(done / total, 1.0) if total else 0.0
             label = str(metrics.get("stage", name))
             numbers = describe_metrics({key: value for key, value in metrics.items() if key != "eta_s"})
-            left = self._left(name, time.monotonic() - began)
+            left = self._left(name, self._clock() - began)
             if self._bars is not None and task is not None:
                 eta = metrics.get("eta_s")
                 shown = describe_time(eta) if eta is not None else ""
                 self._bars.update(task, description=label, completed=share, numbers=numbers, left=shown)
-                self._bars.update(self._overall, completed=self._share(name, began), left=describe_time(left))
-            elif time.monotonic() - last_line > _LINE_EVERY:
-                last_line = time.monotonic()
-                self.say(f"  {label} {done}/{total}  {numbers}  about {describe_time(left)}")
+                self._bars.update(self._overall, completed=self._share(name, began), left=left)
+            elif self._clock() - last_line > _LINE_EVERY:
+                last_line = self._clock()
+                self.say(f"  {label} {done}/{total}  {numbers}  {left}")
 
         yield report
-        took = time.monotonic() - began
+        took = self._clock() - began
         self._finished.add(name)
         expected = self._expected.get(name, 0.0)
         if expected > 15:
@@ -86,15 +89,19 @@ class Display:
             self._bars.remove_task(task)
             self._bars.update(self._overall, completed=self._share(None, began), left="")
 
-    def _left(self, name: str, spent: float) -> float:
-        now = max(self._expected.get(name, 0.0) * self._pace - spent, 2.0)
-        later = sum(seconds for step, seconds in self._expected.items() if step not in {*self._finished, name})
-        return now + later * self._pace
+    def _left(self, name: str, spent: float) -> str:
+        """The time left as planned; of a step that has outlasted its plan, that it has, and what comes after it."""
+        now = self._expected.get(name, 0.0) * self._pace - spent
+        waiting = (seconds for step, seconds in self._expected.items() if step not in {*self._finished, name})
+        later = sum(waiting) * self._pace
+        if now > 0:
+            return f"about {describe_time(now + later)}"
+        return "longer than planned" + (f", then about {describe_time(later).removesuffix(' left')}" if later else "")
 
     def _share(self, name: str | None, began: float) -> float:
         total = sum(self._expected.values())
         done = sum(self._expected.get(step, 0.0) for step in self._finished)
         if name is not None:
             expected = self._expected.get(name, 0.0)
-            done += min((time.monotonic() - began) / self._pace, expected * 0.98)
+            done += min((self._clock() - began) / self._pace, expected * 0.98)
         return done / total
