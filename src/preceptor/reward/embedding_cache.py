@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.files.atomic import write_atomic
+from preceptor.modeling.cross_encoder import CrossEncoder
 from preceptor.modeling.embeddings import Encoder, TextVectors, embed
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,11 @@ def embed_cached(
 ) -> dict[str, TextVectors]:
     """Vectors by text; without a folder, nothing is kept."""
     distinct = list(dict.fromkeys(texts))
-    file = cache_dir / f"{encoder.digest}-{_EMBEDDING_VERSION}-{_precision(encoder)}.safetensors" if cache_dir else None
+    file = (
+        cache_dir / f"{encoder.digest}-{_EMBEDDING_VERSION}-{precision_name(encoder)}.safetensors"
+        if cache_dir
+        else None
+    )
     known = _load(file) if file and file.is_file() else {}
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in distinct}
     missing = [text for text in distinct if keys[text] not in known]
@@ -42,10 +47,11 @@ def embed_cached(
     return {text: known[keys[text]] for text in distinct}
 
 
-def _precision(encoder: Encoder) -> str:
+def precision_name(encoder: Encoder | CrossEncoder) -> str:
     """What else decides the bits of a vector: the precision and the kind of device."""
     precision = "bf16" if encoder.bfloat16 else "fp32"
-    return precision if encoder.device.type == "cpu" else f"{precision}-{encoder.device.type}"
+    kind: str = encoder.model.device.type
+    return precision if kind == "cpu" else f"{precision}-{kind}"
 
 
 def _save(file: Path, vectors: dict[str, TextVectors]) -> None:

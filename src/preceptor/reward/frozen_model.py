@@ -16,7 +16,7 @@ import torch
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
 from preceptor.modeling.cross_encoder import CROSS_ENCODER_FOLDER, save_cross_encoder
-from preceptor.modeling.embeddings import Encoder, load_encoder
+from preceptor.modeling.embeddings import Encoder, load_encoder, weights_digest
 from preceptor.modeling.features import FEATURES_VERSION, OPEN
 from preceptor.modeling.frozen_head import Array, FrozenHead, save_head
 from preceptor.modeling.reward_model import Normalization, RewardCard, write_card
@@ -24,7 +24,7 @@ from preceptor.reward import bradley_terry
 from preceptor.reward.batches import encode_pairs
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair
-from preceptor.reward.embedding_cache import embed_cached
+from preceptor.reward.embedding_cache import embed_cached, precision_name
 from preceptor.reward.frozen import FrozenFit
 from preceptor.reward.full_model import save_classifier
 from preceptor.reward.gold import Panels, write_gold
@@ -33,7 +33,7 @@ from preceptor.reward.probe import fit_output_layer
 from preceptor.reward.reader import Reader, mismatched_pairs, partners
 from preceptor.reward.reading_along import choose_reader
 from preceptor.reward.report import win_values
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 _STEPS = 1000  # the progress of embedding, probing and fitting, as one line of this many steps
 _SHARES = {"embed": (0, 500), "fit": (500, 650), "probe": (650, 1000)}
@@ -75,6 +75,7 @@ def build_frozen(
         Reader(vectors, encoder.width, config.length_feature),
         config=config,
         models_dir=models_dir,
+        cache_dir=cache_dir,
         advance=report("fit"),
     )
     fit, reader = choice.fit, choice.reader
@@ -86,7 +87,7 @@ def build_frozen(
         save_cross_encoder(choice.cross_encoder, out / CROSS_ENCODER_FOLDER)
     chosen = head.raw(reader.chosen(test, gate=head.gate)) / std
     rejected = head.raw(reader.rejected(test, gate=head.gate)) / std
-    probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder, report("probe"))
+    probe_margins, cut = _save_probe(base, pairs, test, out, config, encoder, cache_dir, report("probe"))
     write_card(
         RewardCard(
             mode="frozen",
@@ -140,7 +141,7 @@ def _mismatched(
         return {"pairs": 0}
     margins = head.raw(reader.chosen(others, gate=head.gate))[0] - head.raw(reader.rejected(others, gate=head.gate))[0]
     prompts = [pair.prompt for pair in others]
-    interval = cluster_bootstrap_mean(win_values(margins), prompts, seed=config.seed) if len(set(prompts)) > 1 else None
+    interval = cluster_share(win_values(margins), prompts, seed=config.seed) if len(set(prompts)) > 1 else None
     return {
         "pairs": len(others),
         "accuracy": float(win_values(margins).mean()),
@@ -157,6 +158,7 @@ def _save_probe(
     out: Path,
     config: RewardConfig,
     encoder: Encoder,
+    cache_dir: Path | None,
     advance: Callable[[int, int], None],
 ) -> tuple[Array, dict[str, int]]:
     """Write the encoder with a fitted output layer as a plain classifier; returns its held-out margins (N,)."""
@@ -174,6 +176,9 @@ def _save_probe(
         labels=pair_labels(pairs),
         seed=config.seed,
         bfloat16=encoder.bfloat16,
+        cache=cache_dir / f"pooled-{weights_digest(model.base_model)}-{precision_name(encoder)}.safetensors"
+        if cache_dir
+        else None,
         progress=advance,
     )
     held = encode_pairs(tokenizer, test, max_length=length)

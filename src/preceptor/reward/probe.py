@@ -7,6 +7,7 @@ Fine-tuning that starts from a fitted output layer distorts the layers below les
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor
 
 from preceptor.modeling.classifier import distinct_rows, forward_scores, output_layer
+from preceptor.modeling.embeddings import FloatArray
 from preceptor.modeling.frozen_head import Array
+from preceptor.modeling.sequences import EncodedPair
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs
+from preceptor.reward.row_cache import cached_rows
 
 _L2 = (0.003, 0.01, 0.03, 0.1)
 _KNOWN_SIZE = 3.0  # as the likeness of a frozen head
@@ -35,6 +39,7 @@ def fit_output_layer(
     seed: int,
     bfloat16: bool,
     trained: bool = False,
+    cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Set the output layer in place, so that scores have mean 0 on the pairs; False where the model does not allow it.
@@ -42,10 +47,12 @@ def fit_output_layer(
     With `trained`, the layer as it came is one more feature, hardly shrunk: where the pairs are few, a cross-encoder
     goes on from what it knew.
 
+    `cache` is a file that keeps what the layer reads, named after the weights and the precision that it is read with.
+
     Only classifiers whose last layer reads one vector a text can be fitted (BERT and its like, not causal models).
     """
     layer = output_layer(model)
-    inputs = _inputs_of(layer, model, encoded, bfloat16=bfloat16, progress=progress)
+    inputs = _inputs_of(layer, model, encoded, bfloat16=bfloat16, cache=cache, progress=progress)
     if inputs is None:
         return False
     count = len(encoded.chosen)
@@ -73,12 +80,29 @@ def _inputs_of(
     encoded: EncodedPairs,
     *,
     bfloat16: bool,
+    cache: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> Array | None:
     """What the layer reads for each chosen, then each rejected answer, (2N, D); None unless one vector a text."""
+    rows, which = distinct_rows(encoded.chosen + encoded.rejected)
+
+    def computed(indices: list[int]) -> FloatArray | None:
+        return _read(layer, model, [rows[i] for i in indices], bfloat16=bfloat16, progress=progress)
+
+    inputs = cached_rows(cache, [(row.ids, row.token_type_ids) for row in rows], computed)
+    return None if inputs is None else inputs[which].astype(np.float64)
+
+
+def _read(
+    layer: torch.nn.Linear,
+    model: Any,
+    rows: Sequence[EncodedPair],
+    *,
+    bfloat16: bool,
+    progress: Callable[[int, int], None] | None,
+) -> FloatArray | None:
     seen: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
-    rows, which = distinct_rows(encoded.chosen + encoded.rejected)
     # sorted here as forward_scores sorts, so that what the hook sees comes in a known order
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     try:
@@ -90,5 +114,5 @@ def _inputs_of(
                 progress(min(len(rows), start + _CHUNK), len(rows))
     finally:
         hook.remove()
-    inputs: Array = torch.cat(seen)[torch.argsort(torch.tensor(order))[which]].double().numpy()
+    inputs: FloatArray = torch.cat(seen)[torch.argsort(torch.tensor(order))].numpy()
     return inputs

@@ -12,9 +12,12 @@ from preceptor.modeling.embeddings import FloatArray
 from preceptor.modeling.resolve import resolve_model
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair
+from preceptor.reward.embedding_cache import precision_name
 from preceptor.reward.frozen import FrozenFit, fit_head
 from preceptor.reward.reader import Reader, mismatched_pairs, partners
+from preceptor.reward.row_cache import cached_rows
 
+_LOGITS_VERSION = 1  # raise it when modeling/cross_encoder.py reads differently
 WORTH_READING = 0.01  # of cross-validated loss; less does not pay for scoring that takes three times as long
 
 
@@ -36,11 +39,13 @@ def choose_reader(
     *,
     config: RewardConfig,
     models_dir: Path | None,
+    cache_dir: Path | None,
     advance: Callable[[int, int], None],
 ) -> Choice:
     """Fit with the vectors alone and, unless it is ruled out, with a cross-encoder; keep what cross-validation prefers.
 
-    Raises ModelError when a cross-encoder is always wanted and none can be found.
+    What the cross-encoder says is kept in `cache_dir`. Raises ModelError when a cross-encoder is always wanted and none
+    can be found.
     """
 
     def fitted(wanted: Reader) -> FrozenFit:
@@ -55,7 +60,9 @@ def choose_reader(
         if plain is None:
             raise
         return Choice(plain, reader, None, f"it could not be loaded: {error}", {"without": plain.loss})
-    along = replace(reader, relevance=_logits(encoder, pairs, test, seed=config.seed, advance=advance))
+    along = replace(
+        reader, relevance=_logits(encoder, pairs, test, seed=config.seed, cache_dir=cache_dir, advance=advance)
+    )
     helped = fitted(along)
     if plain is None:
         return Choice(helped, along, encoder, "it was asked for", {"with": helped.loss})
@@ -71,11 +78,19 @@ def _logits(
     test: Sequence[Pair],
     *,
     seed: int,
+    cache_dir: Path | None,
     advance: Callable[[int, int], None],
 ) -> dict[tuple[str, str], FloatArray]:
     """What the cross-encoder says of every answer that a fit or the report reads, by prompt and answer."""
     mismatched = [pair for rows in (pairs, test) for pair in mismatched_pairs(partners(rows, seed=seed))]
     read = [(pair.prompt, answer) for pair in (*pairs, *test, *mismatched) for answer in (pair.chosen, pair.rejected)]
     keys = list(dict.fromkeys(read))
-    values = relevance(encoder, [prompt for prompt, _ in keys], [answer for _, answer in keys], progress=advance)
+
+    def computed(indices: list[int]) -> FloatArray:
+        asked = [keys[i] for i in indices]
+        return relevance(encoder, [prompt for prompt, _ in asked], [answer for _, answer in asked], progress=advance)
+
+    name = f"relevance-{encoder.digest}-{_LOGITS_VERSION}-{precision_name(encoder)}.safetensors"
+    values = cached_rows(cache_dir / name if cache_dir else None, keys, computed)
+    assert values is not None
     return dict(zip(keys, values, strict=True))
