@@ -79,14 +79,14 @@ def forward_scores(model: Any, rows: Sequence[EncodedPair], *, bfloat16: bool, t
     """The logit of each row, (N,) in float32; rows that say the same are computed once.
 
     Little or no padding is computed: on a CPU a BERT reads its rows end to end, other rows of like length share a pass.
-    A pass has at most `tokens` tokens: 2048 on a CPU, where larger tensors leave its caches, and 8192 elsewhere.
+    A pass has at most `tokens` tokens; without it 8192, or 2048 where a CPU computes the attention of a whole pass.
     """
     if not rows:
         return torch.zeros(0)
     rows, which = distinct_rows(rows)
     device = next(model.parameters()).device
     packed = device.type == "cpu" and is_plain_bert(model)
-    size = tokens or (2048 if device.type == "cpu" else 8192)
+    size = tokens or (2048 if device.type == "cpu" and not packed else 8192)
     groups = length_groups([len(row.ids) for row in rows], tokens=size)
     parts = []
     for group in groups:
