@@ -179,6 +179,7 @@ def test_states_kept_while_sampling_are_those_of_a_forward_pass(answers_per_prom
         load_policy(tiny_llama)[1],
         prompts,
         lambda _, r: np.zeros(len(r)),
+        n=answers_per_prompt,
         eos=[1, 2, 3],
         config=config,
         seed=1,

@@ -110,6 +110,17 @@ def test_several_answers_to_a_prompt_learn_too(
     assert np.mean(scores[-3:]) > np.mean(scores[:3])
 
 
+def test_choosing_among_more_draws_learns_too(
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+) -> None:
+    draws = {"answers_per_prompt": 2, "draws_per_prompt": 8}
+    config = small_config(**draws, batch_size=16, epochs=100, max_updates=10, target_kl=1.0)
+    _train(tiny_llama, config, letter_score, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    scores = [row["objective/scores"] for row in rows]
+    assert np.mean(scores[-3:]) > 1.3 * np.mean(scores[:3])
+
+
 def test_every_record_has_trls_names_and_finite_numbers(
     small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
 ) -> None:

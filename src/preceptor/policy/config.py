@@ -69,10 +69,17 @@ class PolicyConfig(BaseModel):
     held_out_prompts: int = Field(
         16, ge=0, description="Validation prompts, at most, by which the best policy is chosen; 0 publishes the last."
     )
+    held_out_answers: int = Field(1, ge=1, description="Answers to each held-out prompt.")
     evaluate_every: int = Field(5, ge=1, description="Roll-outs between two looks at the held-out prompts.")
 
     answers_per_prompt: int = Field(
         1, ge=1, description="Answers to each prompt; above 1, the others' mean score is the baseline."
+    )
+    draws_per_prompt: int | None = Field(
+        None,
+        ge=1,
+        description="Answers drawn to each prompt, of which the answers_per_prompt with the widest spread of scores "
+        "are learned from; default: all that are drawn.",
     )
     max_new_tokens: int = Field(64, ge=1, description="Length limit of an answer, in tokens.")
     max_prompt_tokens: int = Field(256, ge=8, description="Prompts longer than this keep their end.")
@@ -119,6 +126,10 @@ class PolicyConfig(BaseModel):
             raise ValueError("batch_size must be a multiple of mini_batch_size")
         if self.batch_size % self.answers_per_prompt:
             raise ValueError("batch_size must be a multiple of answers_per_prompt")
+        if self.draws_per_prompt is not None and self.draws_per_prompt < self.answers_per_prompt:
+            raise ValueError("draws_per_prompt must be at least answers_per_prompt")
+        if self.draws_per_prompt is not None and self.answers_per_prompt == 1:
+            raise ValueError("draws_per_prompt chooses answers that differ: answers_per_prompt must be at least 2")
         return self
 
 

@@ -56,13 +56,14 @@ def measure(
     not be at hand while a policy is trained to please this one, reads them when the policy is evaluated.
     """
     seed = int(np.random.SeedSequence([config.seed, len(prompts), 2]).generate_state(1)[0])
+    n = config.held_out_answers
     answers = sample_answers(
-        networks, tokenizer, prompts, score, eos=eos, config=config, seed=seed, processes=processes
+        networks, tokenizer, prompts, score, n=n, eos=eos, config=config, seed=seed, processes=processes
     )
     rollout = evaluate_answers(networks, answers, config, processes=processes)
     kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1)  # (B,)
     if folder is not None:
-        asked = [prompt.text for prompt in answers.prompts for _ in range(config.answers_per_prompt)]
+        asked = [prompt.text for prompt in answers.prompts for _ in range(n)]
         columns = zip(asked, answers.texts, answers.finished, answers.scores, kl, strict=True)
         keep_answers(
             folder,

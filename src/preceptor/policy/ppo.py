@@ -35,6 +35,7 @@ from preceptor.policy.rollout import (
     compute_targets,
     evaluate_answers,
     sample_answers,
+    widest,
 )
 
 logger = logging.getLogger(__name__)
@@ -151,17 +152,26 @@ def _update(
     """One roll-out and its optimizer passes; the metrics, and the state with scaling and KL coefficient updated."""
     seeds = np.random.SeedSequence([config.seed, state.update]).generate_state(2)
     chosen = prompts_of_update(prompts, state.update, config)
-    answers = sample_answers(
-        networks, tokenizer, chosen, score, eos=eos, config=config, seed=int(seeds[0]), processes=processes
+    drawn = sample_answers(
+        networks,
+        tokenizer,
+        chosen,
+        score,
+        n=config.draws_per_prompt or config.answers_per_prompt,
+        eos=eos,
+        config=config,
+        seed=int(seeds[0]),
+        processes=processes,
     )
     if state.update == 0 and config.normalize_scores:
-        state = _scale_from_reference(answers, state)
-    scaled = ((answers.scores - state.score_mean) / state.score_std).clamp(-config.score_clip, config.score_clip)
-    scaled = losses.penalize_unfinished(scaled, answers.finished, config.missing_eos_penalty)
+        state = _scale_from_reference(drawn, state)
+    scaled = ((drawn.scores - state.score_mean) / state.score_std).clamp(-config.score_clip, config.score_clip)
+    scaled = losses.penalize_unfinished(scaled, drawn.finished, config.missing_eos_penalty)
+    answers, kept = widest(drawn, scaled, config.answers_per_prompt)
     rollout = evaluate_answers(networks, answers, config, processes=processes)
-    targets = compute_targets(rollout, scaled, kl_coef=state.kl_coef, config=config)
+    targets = compute_targets(rollout, kept, kl_coef=state.kl_coef, config=config)
     passes = optimize(networks, optimizer, rollout, targets, config, seed=int(seeds[1]), processes=processes)
-    record = _record(answers, rollout, scaled, state.kl_coef) | passes
+    record = _record(drawn, rollout, scaled, state.kl_coef) | passes
     record |= {
         "objective/kl_coef": state.kl_coef,
         "lr": optimizer.param_groups[0]["lr"],
@@ -191,7 +201,10 @@ def _scale_from_reference(answers: Answers, state: RunState) -> RunState:
 
 
 def _record(answers: Answers, rollout: Rollout, scaled: torch.Tensor, kl_coef: float) -> dict[str, float]:
-    """What a roll-out showed, under TRL's metric names; KL, entropy and rewards are sums over an answer."""
+    """What a roll-out showed, under TRL's metric names; KL, entropy and rewards are sums over an answer.
+
+    Scores and lengths are of all answers drawn, KL and entropy of those that are learned from.
+    """
     kl = (losses.kl_k1(rollout.logprobs, rollout.ref_logprobs) * rollout.mask).sum(1)
     return {
         "objective/kl": float(kl.mean()),
@@ -199,9 +212,9 @@ def _record(answers: Answers, rollout: Rollout, scaled: torch.Tensor, kl_coef: f
         "objective/scores": float(answers.scores.mean()),
         "objective/scores_std": float(answers.scores.std()) if len(scaled) > 1 else 0.0,
         "objective/non_score_reward": float(-kl_coef * kl.mean()),
-        "objective/rlhf_reward": float((scaled - kl_coef * kl).mean()),
+        "objective/rlhf_reward": float(scaled.mean() - kl_coef * kl.mean()),
         "val/num_eos_tokens": float(answers.finished.sum()),
-        "val/response_length": float(rollout.mask.sum(1).mean()),
+        "val/response_length": sum(len(ids) for row in answers.token_ids for ids in row) / len(answers.texts),
     }
 
 

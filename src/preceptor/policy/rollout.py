@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,16 +72,17 @@ def sample_answers(
     prompts: Sequence[Prompt],
     score: Score,
     *,
+    n: int,
     eos: Sequence[int],
     config: PolicyConfig,
     seed: int,
     processes: Processes = ALONE,
 ) -> Answers:
-    """Sample the configured number of answers to each prompt and score them; each process does its share of both.
+    """Sample `n` answers to each prompt and score them; each process does its share of both.
 
     An answer that ends at once is scored as the empty text. Raises DataError when a score is not a number.
     """
-    n, own = config.answers_per_prompt, processes.share(range(len(prompts)))
+    own = processes.share(range(len(prompts)))
     states = LowerStates(networks.sampled_layers) if networks.sampled_layers is not None else None
     drawn = generate_ids(
         networks.sampler(),
@@ -126,6 +127,35 @@ def _score(prompts: list[str], texts: list[str], score: Score) -> Tensor:
     return torch.from_numpy(scores)
 
 
+def widest(answers: Answers, scores: Tensor, keep: int) -> tuple[Answers, Tensor]:
+    """Of the n answers to each prompt the `keep` whose scores (B,) vary most, with these scores; n = keep keeps all.
+
+    The best half and the worst half are the subset of largest variance for an even number (Xu et al. 2025,
+    arXiv:2504.13818, with equal parts). Drawing an answer costs less than learning from it, and what lies between
+    teaches little beside its noise. Answers stay in the order in which they were drawn.
+    """
+    groups = len(answers.prompts)
+    n = len(answers.texts) // groups
+    if keep == n:
+        return answers, scores
+    order = torch.argsort(scores.view(groups, n), dim=1, stable=True)
+    chosen = torch.cat([order[:, : keep // 2], order[:, n - (keep - keep // 2) :]], dim=1).sort(dim=1).values  # (G, k)
+    flat = (chosen + n * torch.arange(groups)[:, None]).flatten()
+    states = answers.states
+    if states is not None:
+        at = {(g, j): states.answers[g, i] for g in states.prompts for j, i in enumerate(chosen[g].tolist())}
+        states = replace(states, answers=at)
+    kept = Answers(
+        answers.prompts,
+        [[row[i] for i in picks] for row, picks in zip(answers.token_ids, chosen.tolist(), strict=True)],
+        [answers.texts[i] for i in flat.tolist()],
+        answers.finished[flat],
+        answers.scores[flat],
+        states,
+    )
+    return kept, scores[flat]
+
+
 @torch.no_grad()
 def evaluate_answers(
     networks: Networks, answers: Answers, config: PolicyConfig, *, processes: Processes = ALONE
@@ -141,7 +171,7 @@ def evaluate_answers(
     out = {name: torch.zeros(mask.shape) for name in ("logprobs", "ref_logprobs", "values")}
     by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1), stable=True)
     own = by_length[processes.rank :: processes.count]
-    for groups in torch.split(own, max(1, _FORWARD_ROWS // config.answers_per_prompt)):
+    for groups in torch.split(own, max(1, _FORWARD_ROWS // sequences.lengths.shape[1])):
         part = sequences.select(groups)  # rows of like length waste little on padding
         tokens = part.tokens()
         if answers.states is None or features is None:

@@ -96,8 +96,7 @@ def scale_of_scores(
     if not config.normalize_scores:
         return state
     asked = prompts[:_SCALED_ON]
-    single = config.model_copy(update={"answers_per_prompt": 1})
-    answers = sample_answers(networks, encoder.tokenizer, asked, score, eos=eos, config=single, seed=config.seed)
+    answers = sample_answers(networks, encoder.tokenizer, asked, score, n=1, eos=eos, config=config, seed=config.seed)
     mean, deviation = float(answers.scores.mean()), float(answers.scores.std()) if len(asked) > 1 else 1.0
     if deviation < 1e-6:
         raise DataError(f"The reward model gave {len(asked)} answers the same score: it cannot teach. Train it again.")

@@ -57,10 +57,9 @@ def warm_start(
     held = [examples[int(i)] for i in order[: max(1, len(examples) // 10)]]
     kept = [examples[int(i)] for i in order[max(1, len(examples) // 10) :]]
     prompts = list({prompt.text: prompt for prompt, _ in held + kept}.values())[:_MEASURED_PROMPTS]
-    single = config.model_copy(update={"answers_per_prompt": 1})
 
     def mean_score() -> float:
-        answers = sample_answers(networks, tokenizer, prompts, score, eos=eos, config=single, seed=config.seed)
+        answers = sample_answers(networks, tokenizer, prompts, score, n=1, eos=eos, config=config, seed=config.seed)
         return float(answers.scores.mean())
 
     kept_inputs, held_inputs = _inputs(networks, kept, config), _inputs(networks, held, config)
