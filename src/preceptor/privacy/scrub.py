@@ -17,7 +17,7 @@ from preceptor.privacy.identifiers import Scrubbed
 from preceptor.privacy.normalize import View, normalize
 from preceptor.privacy.replacement import Replaced, Tokens
 
-SCRUBBER_VERSION = f"1.0.0+en_core_web_sm-{MODEL_VERSION}"
+SCRUBBER_VERSION = f"1.0.1+en_core_web_sm-{MODEL_VERSION}"
 """Changes whenever the same text may come out differently; part of every cache key and manifest."""
 
 MAX_CHARACTERS = 100_000
