@@ -30,7 +30,7 @@ from preceptor.modeling.resolve import resolve_model
 from preceptor.modeling.reward_model import load_scorer
 from preceptor.policy.config import DEMO, PolicyConfig
 from preceptor.policy.trl_policy import build_with_trl
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 # no selection on held-out prompts: every algorithm is judged by what its minutes led to
 SHARED: dict[str, Any] = {"held_out_prompts": 0} | {
@@ -148,7 +148,7 @@ def best_of_n(name: str, folder: Path, reward: Path, before: list[Answer], *, co
         won, mean, words = (
             expected_best(scores, n, values=np.reshape(values, table)) for values in (wins, rubric, length)
         )
-        rate = cluster_bootstrap_mean(won, range(len(won)), seed=0)
+        rate = cluster_share(won, range(len(won)), seed=0)
         label = f"best of {n} of the {name}"
         print(
             f"| {label} | {rate.estimate:.3f} | {rate.low:.3f} to {rate.high:.3f} | {mean.mean():.3f} | "

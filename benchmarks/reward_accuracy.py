@@ -36,7 +36,7 @@ from preceptor.reward.frozen import fit_head
 from preceptor.reward.reader import Reader, mismatched_pairs, partners
 from preceptor.reward.reading_along import WORTH_READING
 from preceptor.reward.report import win_values
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 Row = tuple[str, str, str]  # prompt, chosen, rejected
 FOLDS = 5
@@ -194,7 +194,7 @@ def main() -> None:
             if rule not in wins:
                 cells.append("-")
                 continue
-            interval = cluster_bootstrap_mean(wins[rule], prompts, seed=arguments.seed)
+            interval = cluster_share(wins[rule], prompts, seed=arguments.seed)
             cells.append(f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})")
         seconds = time.perf_counter() - start
         print(f"| {name} ({len(rows)} / {len(set(prompts))}) | {' | '.join(cells)} | {seconds:.0f} |", flush=True)

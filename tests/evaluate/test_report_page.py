@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from preceptor.evaluate.page import cautions, render_report
 from preceptor.gates import GateThresholds
+from preceptor.stats.intervals import wilson
 
 LOOK = {"mean_words": 30.0, "finished": 0.9, "repetition": 0.01, "distinct_2": 0.8, "empty": 0.0}
 REPORT: dict[str, Any] = {
@@ -106,10 +108,10 @@ def test_a_policy_that_gives_everyone_the_same_answer_is_called_out() -> None:
 
 
 def test_a_perfect_score_by_the_reward_model_is_read_with_care() -> None:
-    perfect = {"estimate": 1.0, "low": 1.0, "high": 1.0, "n": 48}
+    perfect = asdict(wilson(48, 48))
     found = cautions(changed(win_rate=perfect, judge="reward_model"))
     assert any("leans toward the candidate" in one for one in found)
-    assert any("as low as 93\u2009%" in one for one in found)  # 0.025 ** (1 / 48)
+    assert "93 to 100\u2009%" in render_report(changed(win_rate=perfect), ROWS)  # 48 / (48 + 1.96 ** 2)
 
 
 def test_what_was_not_measured_is_said() -> None:

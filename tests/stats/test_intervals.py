@@ -77,6 +77,21 @@ def test_the_cluster_bootstrap_covers_the_true_win_rate() -> None:
     assert 268 <= covered <= 297  # 95 % of 300 is 285; a bootstrap of 60 clusters runs a little low
 
 
+def test_all_right_on_ten_prompts_is_no_certainty_however_many_pairs_they_have() -> None:
+    prompts = np.repeat(np.arange(10), 3)
+    right, wrong = (intervals.cluster_share([share] * 30, prompts, seed=1) for share in (1.0, 0.0))
+    assert (right.estimate, right.high, right.n) == (1.0, 1.0, 10)
+    assert right.low == pytest.approx(10 / (10 + 3.841459), abs=1e-6)  # Wilson's for 10 of 10: n / (n + z^2)
+    assert (wrong.low, wrong.high) == pytest.approx((0.0, 1 - right.low))
+
+
+def test_a_share_that_is_not_all_of_one_kind_is_resampled() -> None:
+    prompts = list(range(40))
+    mixed = [1.0] * 39 + [0.5]
+    assert intervals.cluster_share(mixed, prompts, seed=3) == intervals.cluster_bootstrap_mean(mixed, prompts, seed=3)
+    assert not intervals.cluster_share([1.0, 1.0], ["a", "a"], seed=3).excludes(0.0)  # one prompt alone says nothing
+
+
 def test_a_paired_difference_ignores_what_both_share() -> None:
     rng = np.random.default_rng(3)
     difficulty = rng.normal(0, 5, 40)

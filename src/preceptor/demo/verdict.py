@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from preceptor.demo.answers import Answer
 from preceptor.demo.panel import judge_win, panel_score
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Verdict:
 
 
 def judge_pairs(pairs: Sequence[tuple[Answer, Answer]], *, seed: int) -> Verdict:
-    """Judge each (candidate, baseline) pair; the interval is a cluster bootstrap by case."""
+    """Judge each (candidate, baseline) pair; the interval takes cases as its units."""
     wins = [judge_win(new.case, new.text, old.text) for new, old in pairs]
-    interval = cluster_bootstrap_mean(wins, [new.case.id for new, _ in pairs], seed=seed)
+    interval = cluster_share(wins, [new.case.id for new, _ in pairs], seed=seed)
     lengths = [(len(new.text.split()), len(old.text.split())) for new, old in pairs]
     shorter = [win for win, (new, old) in zip(wins, lengths, strict=True) if new <= old]
     return Verdict(

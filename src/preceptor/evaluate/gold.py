@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from preceptor.evaluate.inputs import Judge
 from preceptor.evaluate.win_rate import outcomes_from_scores, win_rate
 from preceptor.modeling.reward_model import GOLD_FOLDER, load_gold
-from preceptor.stats.intervals import Interval, cluster_bootstrap_mean
+from preceptor.stats.intervals import Interval, cluster_share
 
 FloatArray = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def gold_accuracy(judge: Judge, pairs: Sequence[dict[str, Any]], *, seed: int) -
         return {"n": 0, "estimate": None, "low": None, "high": None}
     questions = [pair["prompt"] for pair in pairs]
     chosen, rejected = (judge(questions, [pair[side] for pair in pairs]) for side in ("chosen", "rejected"))
-    found = cluster_bootstrap_mean(outcomes_from_scores(chosen, rejected), questions, seed=seed)
+    found = cluster_share(outcomes_from_scores(chosen, rejected), questions, seed=seed)
     return {"n": len(pairs), **bounds(found)}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from preceptor.errors import DataError, InputError
 from preceptor.evaluate.win_rate import Verdict, outcome_from_orders
 from preceptor.files.jsonl import read_jsonl, text_field
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 PairJudge = Callable[[Sequence[str], Sequence[str], Sequence[str]], Sequence[Verdict]]
 """(prompts, first answers, second answers) to "first", "second" or "tie" for each."""
@@ -43,7 +43,7 @@ def judge_in_both_orders(
     outcomes = np.array([outcome_from_orders(one, two) for one, two in zip(ahead, behind, strict=True)])
     first_wins = np.array([(_SHARE[one] + _SHARE[two]) / 2 for one, two in zip(ahead, behind, strict=True)])
     turned = [{one, two} in ({"first"}, {"second"}) for one, two in zip(ahead, behind, strict=True)]
-    found = cluster_bootstrap_mean(first_wins, prompts, seed=seed)
+    found = cluster_share(first_wins, prompts, seed=seed)
     return outcomes, {
         "sensitive": True,
         "first_place_wins": {"estimate": found.estimate, "low": found.low, "high": found.high},

@@ -108,13 +108,6 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     if ratio is not None and not 0.8 <= ratio <= 1.25:
         than = f"{abs(1 - ratio):.0%} {'longer' if ratio > 1 else 'shorter'} than"
         found.append(f"The candidate's answers are {than} the baseline's; compare the win rate at equal length.")
-    perfect = [one for one in (report["win_rate"], (report.get("gold") or {}).get("win_rate")) if one]
-    if any(one["estimate"] == 1 for one in perfect):
-        lowest = 0.025 ** (1 / max(report["n_prompts"], 1))  # Clopper-Pearson, all won
-        found.append(
-            "A judge preferred the candidate on every prompt, so resampling shows no spread; with so many prompts the "
-            f"true rate may still be as low as {svg.share(lowest, percent=True)}."
-        )
     if report["n_prompts"] < 30:
         found.append(f"Only {report['n_prompts']} prompts were compared; the intervals are rough at that number.")
     return found

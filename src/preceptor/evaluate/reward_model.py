@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from preceptor.evaluate.quality import word_count
-from preceptor.stats.intervals import cluster_bootstrap_mean
+from preceptor.stats.intervals import cluster_share
 
 
 def accuracy_report(
@@ -29,7 +29,7 @@ def accuracy_report(
         return {"n": 0, "accuracy": None, "length_only": None, "margin_over_length": None}
     difference = np.asarray(chosen_scores, dtype=np.float64) - np.asarray(rejected_scores, dtype=np.float64)
     correct = np.where(difference == 0, 0.5, (difference > 0).astype(np.float64))
-    interval = cluster_bootstrap_mean(correct, [pair["prompt"] for pair in pairs], seed=seed)
+    interval = cluster_share(correct, [pair["prompt"] for pair in pairs], seed=seed)
     sign = 1.0 if _longer_wins(train_pairs or pairs).mean() >= 0.5 else -1.0
     longer = _longer_wins(pairs)
     length_only = float((longer if sign > 0 else 1 - longer).mean())

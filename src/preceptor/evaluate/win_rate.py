@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from preceptor.errors import DataError
-from preceptor.stats.intervals import Interval, cluster_bootstrap_mean, wilson
+from preceptor.stats.intervals import Interval, cluster_share
 
 FloatArray = NDArray[np.float64]
 Verdict = Literal["first", "second", "tie"]
@@ -35,14 +35,8 @@ def outcome_from_orders(candidate_first: Verdict, candidate_second: Verdict) -> 
 
 
 def win_rate(outcomes: ArrayLike, prompts: Sequence[Hashable], *, seed: int) -> Interval:
-    """Mean outcome, ties half, with a 95 % interval from resampling whole prompts (N,).
-
-    Where one side won everything, resampling would show no spread: the interval is then Wilson's on the prompts.
-    """
-    values, n = np.asarray(outcomes, dtype=np.float64), len(set(prompts))
-    if n > 1 and (values == values[0]).all() and values[0] in (0.0, 1.0):
-        return wilson(float(values[0]) * n, n)
-    return cluster_bootstrap_mean(values, prompts, seed=seed)
+    """Mean outcome, ties half, with a 95 % interval over whole prompts (N,)."""
+    return cluster_share(outcomes, prompts, seed=seed)
 
 
 def length_controlled_win_rate(

@@ -17,7 +17,7 @@ from scipy import stats as scipy_stats
 
 from preceptor.modeling.frozen_head import Array
 from preceptor.reward.dataset import Pair
-from preceptor.stats.intervals import Interval, cluster_bootstrap_mean, paired_difference, wilson
+from preceptor.stats.intervals import Interval, cluster_share, paired_difference, wilson
 
 _BINS = 10
 _FEW_PROMPTS = 20
@@ -149,7 +149,7 @@ def rater_agreement(train: Sequence[Pair], held_out: Sequence[Pair]) -> dict[str
 def _accuracy(wins: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
     if len(set(prompts)) < 2:  # one prompt cannot be resampled; pairs of one prompt are not independent, so say so
         return _plain(wilson(float(wins.sum()), len(wins)))
-    return _plain(cluster_bootstrap_mean(wins, prompts, seed=seed))
+    return _plain(cluster_share(wins, prompts, seed=seed))
 
 
 def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array) -> dict[str, dict[str, Any]]:

@@ -164,7 +164,7 @@ def cluster_bootstrap_mean(
 ) -> Interval:
     """Mean of `values` (N,) with a percentile interval from resampling whole clusters (N,), prompts say.
 
-    Use it for a win rate (1 win, 0.5 tie, 0 loss) and, on `candidate - baseline`, for a paired difference.
+    On `candidate - baseline` it is a paired difference; for a win rate or an accuracy take `cluster_share`.
     One cluster alone says nothing about the next: its bounds are infinite. `n` counts clusters.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
@@ -175,6 +175,25 @@ def cluster_bootstrap_mean(
     means = _resampled_means(sums, counts, draws=draws, rng=np.random.default_rng(seed))
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(x.mean()), float(low), float(high), counts.size, level, "cluster bootstrap")
+
+
+def cluster_share(
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | NDArray[Any],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of shares (N,) of 0, 0.5 for a tie, or 1, with an interval from resampling whole clusters (N,).
+
+    Where all are 0 or all are 1, resampling would show no spread: the interval is then Wilson's on the clusters.
+    """
+    x = np.asarray(values, dtype=np.float64).ravel()
+    n = len(set(clusters))
+    if n > 1 and x.size == len(clusters) and (x == x[0]).all() and x[0] in (0.0, 1.0):
+        return wilson(float(x[0]) * n, n, level=level)
+    return cluster_bootstrap_mean(x, clusters, seed=seed, draws=draws, level=level)
 
 
 def paired_difference(
