@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from policy_proof import means, train
+from policy_proof import means, newest, train
 
 from preceptor.demo.answers import Answer
 from preceptor.demo.cases import load_cases
@@ -29,7 +29,6 @@ from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.resolve import resolve_model
 from preceptor.modeling.reward_model import load_scorer
 from preceptor.policy.config import DEMO, PolicyConfig
-from preceptor.policy.trl_policy import build_with_trl
 from preceptor.stats.intervals import cluster_share
 
 # no selection on held-out prompts: every algorithm is judged by what its minutes led to
@@ -59,17 +58,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--of", type=int, default=16, help="answers to each case that the best of n is taken from")
     arguments = parser.parse_args()
-    dataset, reward = (
-        max((arguments.home / "artifacts" / kind).glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
-        for kind in ("dataset", "reward_model")
-    )
+    dataset, reward = newest(arguments.home, "dataset"), newest(arguments.home, "reward_model")
     base = resolve_model("gpt2", models_dir=arguments.home / "models")
     before = [one for one, _ in drawn_from(base, count=2, seed=107)]
     print("| policy | win rate over the base | interval | mean score | words | KL | updates | CPU s |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         start = Path(scratch) / "start"
-        warm = {**DEMO, "max_updates": 1, "learning_rate": 1e-12, "held_out_prompts": 0, "seed": arguments.seed}
+        warm = {**DEMO, "max_updates": 0, "seed": arguments.seed}
         preferences = dataset / "preferences.jsonl"
         train(base, reward, preferences, PolicyConfig(reward_model=str(reward), **warm), start)
         details = [row("warm start, KL from the base", start, base, before, seed=arguments.seed)]
@@ -78,27 +74,12 @@ def main() -> None:
             config = PolicyConfig(reward_model=str(reward), **({"algorithm": name} | fields))
             out = Path(scratch) / name
             began = time.process_time()
-            metrics = (train if name == "ppo" else train_with_trl)(start, reward, preferences, config, out)
+            metrics = train(start, reward, preferences, config, out)
             note = f"{metrics['updates']} | {time.process_time() - began:.0f}"
             details.append(row(name, out, start, before, seed=arguments.seed, note=note))
         for name, folder in (("base, KL from it", base), ("warm start", start)):
             best_of_n(name, folder, reward, before, count=arguments.of)
     print("\n" + "\n".join(details))
-
-
-def train_with_trl(base: Path, reward: Path, preferences: Path, config: PolicyConfig, out: Path) -> dict[str, Any]:
-    """One training run under TRL into the empty folder `out`."""
-    out.mkdir(parents=True)
-    return build_with_trl(
-        str(base),
-        reward,
-        out,
-        config,
-        work_dir=out.with_name(out.name + ".work"),
-        preferences=preferences,
-        progress=lambda _done, _total, _metrics: None,
-        is_canceled=lambda: False,
-    )
 
 
 def row(name: str, folder: Path, reference: Path, before: list[Answer], *, seed: int, note: str = "- | -") -> str:

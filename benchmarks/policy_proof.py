@@ -23,6 +23,7 @@ from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.resolve import resolve_model
 from preceptor.policy.build import build_policy
 from preceptor.policy.config import DEMO, PolicyConfig
+from preceptor.policy.trl_policy import build_with_trl
 
 COMPONENTS = ("on_topic", "safety_net", "checks", "certainty", "follow_up", "clear", "missed_red_flag", "harmful")
 
@@ -57,10 +58,16 @@ def words(answers: list[Answer]) -> float:
     return sum(len(one.text.split()) for one in answers) / len(answers)
 
 
+def newest(home: Path, kind: str) -> Path:
+    """The artifact of a kind that was published last."""
+    return max((home / "artifacts" / kind).glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
+
+
 def train(base: Path, reward: Path, preferences: Path, config: PolicyConfig, out: Path) -> dict[str, Any]:
-    """One training run into the empty folder `out`."""
+    """One training run, by whichever algorithm the config names, into the empty folder `out`."""
     out.mkdir(parents=True)
-    return build_policy(
+    build = build_policy if config.algorithm == "ppo" else build_with_trl
+    return build(
         str(base),
         reward,
         out,
@@ -90,10 +97,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=DEMO["max_minutes"], help="minutes of PPO")
     parser.add_argument("--updates", type=int, help="roll-outs of PPO, whatever the time")
     arguments = parser.parse_args()
-    dataset, reward = (
-        max((arguments.home / "artifacts" / kind).glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
-        for kind in ("dataset", "reward_model")
-    )
+    dataset, reward = newest(arguments.home, "dataset"), newest(arguments.home, "reward_model")
     base = resolve_model("gpt2", models_dir=arguments.home / "models")
     before = answers_of(base, count=arguments.answers, seed=107)
     print("| seed | policy | over the base | interval | over the warm start | interval | score | words | PPO | KL |")
@@ -106,9 +110,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = {name: Path(scratch) / name for name in ("warm", "ppo")}
             settings = {**DEMO, "reward_model": str(reward), "seed": seed}
-            # the smallest step that PPO can take: what is left is the warm start
-            still = PolicyConfig(**{**settings, "max_updates": 1, "learning_rate": 1e-12, "held_out_prompts": 0})
-            train(base, reward, dataset / "preferences.jsonl", still, folder["warm"])
+            supervised = PolicyConfig(**{**settings, "max_updates": 0})
+            train(base, reward, dataset / "preferences.jsonl", supervised, folder["warm"])
             warm = answers_of(folder["warm"], count=arguments.answers, seed=107)
             verdict = judge_pairs(list(zip(warm, before, strict=True)), seed=seed)
             print(row(seed, "warm start", verdict, None, f"{words(warm):.0f} | - | -"), flush=True)

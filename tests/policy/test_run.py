@@ -258,6 +258,23 @@ def test_a_warm_start_takes_the_datasets_chosen_answers_and_reports_apart(
     assert metrics["warm_start/examples"] == 11
 
 
+def test_no_roll_outs_publish_what_the_warm_start_leaves(
+    settings: Settings, engine: sa.Engine, store: ArtifactStore, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    reward = _published_reward(store, tiny_reward, tmp_path)
+    fields = {**FAST, "reward_model": reward, "base_model": str(tiny_llama), "max_updates": 0}
+    with pytest.raises(ValueError, match="max_updates 0 trains nothing without warm_start_epochs"):
+        PolicyConfig(**fields)
+    result = run(PolicyConfig(**fields, warm_start_epochs=2), _context(settings, engine, store))
+    assert result.metrics["updates"] == 0
+    assert "warm start alone" in result.summary
+    trained = AutoModelForCausalLM.from_pretrained(store.path(result.artifact_id)).state_dict()
+    before = AutoModelForCausalLM.from_pretrained(tiny_llama).state_dict()
+    assert any((value != before[name]).any() for name, value in trained.items())
+
+
 def test_a_warm_start_without_chosen_answers_says_so(tiny_llama: Path, tiny_reward: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="warm_start_file"):
         train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "o"), warm_start_epochs=1, **FAST)

@@ -86,7 +86,9 @@ class PolicyConfig(BaseModel):
     temperature: float = Field(1.0, gt=0, description="Temperature of sampling and of the log-probabilities.")
     max_prompts: int = Field(256, ge=1, description="Prompts used, at most.")
     max_minutes: float = Field(30.0, gt=0, description="Time after which training ends with what it has.")
-    max_updates: int | None = Field(None, ge=1, description="Roll-outs after which training ends.")
+    max_updates: int | None = Field(
+        None, ge=0, description="Roll-outs after which training ends; 0 publishes the warm start."
+    )
 
     preferences_file: Path | None = Field(
         None,
@@ -126,6 +128,8 @@ class PolicyConfig(BaseModel):
             raise ValueError("batch_size must be a multiple of mini_batch_size")
         if self.batch_size % self.answers_per_prompt:
             raise ValueError("batch_size must be a multiple of answers_per_prompt")
+        if self.max_updates == 0 and not (self.algorithm == "ppo" and self.warm_start_epochs):
+            raise ValueError("max_updates 0 trains nothing without warm_start_epochs")
         if self.draws_per_prompt is not None and self.draws_per_prompt < self.answers_per_prompt:
             raise ValueError("draws_per_prompt must be at least answers_per_prompt")
         if self.draws_per_prompt is not None and self.answers_per_prompt == 1:

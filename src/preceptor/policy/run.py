@@ -108,6 +108,9 @@ def summary(metrics: dict[str, Any]) -> str:
         from preceptor.policy.trl_state import summary_of
 
         return summary_of(metrics)
+    if not metrics["updates"]:
+        before, after = metrics["warm_start/score_before"], metrics["warm_start/score_after"]
+        return f"A supervised warm start alone: the reward model's mean score went from {before:.3f} to {after:.3f}."
     first, last, kl = metrics["score_first"], metrics["score_last"], metrics["kl_last"]
     minutes = metrics["ppo_seconds"] / 60
     return (
