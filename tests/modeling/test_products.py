@@ -69,3 +69,19 @@ def test_a_processor_that_gains_nothing_keeps_the_plain_kernel(
     found = {"avx512_f": wide} | ({"cpu_name": name} if name else {})
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert products._gains() is expected
+
+
+@requires_onednn
+def test_gpt2s_layer_takes_the_other_kernel_with_the_same_values_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_gains", lambda: True)
+    x, weight, bias = (part.detach().requires_grad_() for part in parts())
+    given = bias, x.detach().view(-1, 48).requires_grad_(), weight.detach().t().contiguous().requires_grad_()
+    upstream = torch.randn(120, 64, generator=torch.Generator().manual_seed(1))
+    plain = torch.addmm(*given)
+    with products.fast_products():
+        value = torch.addmm(*given)
+    assert value.grad_fn.name() == "_AddmmBackward"
+    found = [value.detach(), *torch.autograd.grad(value, given, upstream)]
+    assert worst_error(found, [plain.detach(), *torch.autograd.grad(plain, given, upstream)]) < 2e-6
+    product = products.product(given[1].detach(), given[2].detach().t())
+    assert worst_error([product], [given[1].detach().double() @ given[2].detach().double()]) < 2e-6

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn import functional
+from torch.nn import Parameter, functional
 from torch.overrides import TorchFunctionMode
 
 _SMALLEST = 32  # rows and outputs; below, the choice of kernel costs more than it saves
@@ -35,6 +35,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x (N, I) times weight (O, I) transposed, (N, O), by the kernel that is fastest for them; without gradient."""
+    plain = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    plain = plain and type(x) is Tensor and type(weight) in (Tensor, Parameter)  # and no shard of a matrix
+    return _product(x, weight) if plain and _gains() else x @ weight.t()
+
+
 def _gains() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return (
@@ -52,6 +59,8 @@ class _FastProducts(TorchFunctionMode):
     ) -> Any:
         if func is functional.linear and _suits(*args[:2]):
             return linear(*args, **(kwargs or {}))
+        if func is torch.addmm and not kwargs and len(args) == 3 and _suits(args[1], args[2].t()):
+            return _Addmm.apply(args[1], args[2], args[0])  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
@@ -81,6 +90,26 @@ class _Linear(torch.autograd.Function):
             _product(grad, weight.t()) if needs[0] else None,
             _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if needs[1] else None,
             rows.sum(0) if needs[2] else None,
+        )
+
+
+class _Addmm(torch.autograd.Function):
+    """The layer of GPT-2, whose weight (I, O) lies the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight.t(), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        needs = ctx.needs_input_grad  # type: ignore[attr-defined]
+        return (
+            _product(grad, weight) if needs[0] else None,
+            _product(x.t(), grad.t()) if needs[1] else None,
+            grad.sum(0) if needs[2] else None,
         )
 
 
