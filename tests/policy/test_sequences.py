@@ -50,10 +50,8 @@ def test_padding_values_and_selecting_rows_round_trip() -> None:
     assert sequences.answers_of(torch.tensor([1])).tolist() == [2, 3]
 
 
-def test_prompts_of_unlike_length_are_taken_apart_and_those_of_like_length_are_not() -> None:
-    widths = [3, 40, 4, 41]
-    unlike = pack([[1] * width for width in widths], [[[2]]] * 4)
-    parts = unlike.by_length(torch.tensor([0, 1, 2, 3]))
-    assert [sorted(part.tolist()) for part in parts] == [[1, 3], [0, 2]]
-    assert [part.tolist() for part in unlike.by_length(torch.tensor([3, 1]))] == [[3, 1]]
-    assert [part.tolist() for part in unlike.by_length(torch.tensor([2]))] == [[2]]
+def test_the_real_tokens_are_counted_row_by_row() -> None:
+    sequences = pack(PROMPTS, ANSWERS)
+    rows, columns = sequences.real()
+    assert torch.bincount(rows).tolist() == sequences.row_lengths().tolist() == [6, 5]
+    assert columns.tolist() == [*range(6), *range(5)]

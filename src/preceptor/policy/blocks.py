@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from preceptor.errors import ModelError
+from preceptor.modeling.products import fast_products
 
 # model_type -> (attribute of the body, of its layers, of its last norm)
 _LAYOUTS = {"llama": ("model", "layers", "norm"), "gpt2": ("transformer", "h", "ln_f")}
@@ -64,7 +66,17 @@ def recompute_activations(body: Any) -> None:
     for layer in layers_of(body):
         layer.gradient_checkpointing = True
         layer.training = True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = partial(
+            checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), fast_products())
+        )
+
+
+def fuse_activations(model: Any) -> None:
+    """Compute GPT-2's GELU in one kernel: its own module takes eight passes over the widest activations."""
+    if model.config.model_type == "gpt2" and model.config.activation_function == "gelu_new":
+        layer: Any
+        for layer in layers_of(body_of(model)):
+            layer.mlp.act = nn.GELU(approximate="tanh")
 
 
 def _without_layers(body: Any, count: int) -> Any:

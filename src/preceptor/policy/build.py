@@ -24,6 +24,7 @@ from preceptor.modeling.reward_model import Scorer, load_scorer
 from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.freed_memory import keep_freed_memory
 from preceptor.policy.held_out import ANSWERS_FILE, restore_best
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
@@ -74,6 +75,7 @@ def build_policy(
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
 
     settings = training_settings(config, base, reward_model) | {"processes": processes.count}
+    keep_freed_memory()
     networks = make_networks(model, config)
     optimizer = make_optimizer(networks, config)
     state = load_checkpoint(work_dir, networks, optimizer, settings=settings)

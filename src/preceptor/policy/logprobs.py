@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preceptor.modeling.products import product
+
 _CELL = 256
 
 
@@ -46,7 +48,7 @@ def frozen_logprobs(
 
 
 def _forward(hidden: Tensor, head: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    logits = hidden @ head.T  # (N, V)
+    logits = product(hidden, head)  # (N, V)
     top = logits.amax(-1, keepdim=True)
     exponentials = logits.sub_(top).exp_()
     mass = sum_words(exponentials)  # (N,)
@@ -80,10 +82,11 @@ class _TokenLogProbs(torch.autograd.Function):
         scale = gradients[0]  # (N,)
         for_hidden = for_head = None
         if ctx.needs_input_grad[0]:
-            expected = (exponentials @ head).float() / mass[:, None]  # (N, d)
+            expected = product(exponentials, head.T).float() / mass[:, None]  # (N, d)
             for_hidden = (scale[:, None] * (head[tokens].float() - expected)).to(hidden.dtype)
         if ctx.needs_input_grad[1]:
             weighted = hidden * scale[:, None].to(hidden.dtype)
-            for_head = -((exponentials / mass[:, None].to(exponentials.dtype)).T @ weighted)
+            share = -weighted / mass[:, None].to(hidden.dtype)
+            for_head = product(exponentials.T, share.T)  # (V, d)
             for_head.index_add_(0, tokens, weighted)
         return for_hidden, for_head, None

@@ -18,8 +18,18 @@ from torch import Tensor, nn
 from preceptor.errors import ConfigError
 from preceptor.modeling.decoders import is_plain_llama
 from preceptor.modeling.device import attention_for
-from preceptor.policy.blocks import body_of, layers_of, lower_body, norm_of, recompute_activations, upper_body
+from preceptor.modeling.products import fast_products
+from preceptor.policy.blocks import (
+    body_of,
+    fuse_activations,
+    layers_of,
+    lower_body,
+    norm_of,
+    recompute_activations,
+    upper_body,
+)
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.packed import attend_row_by_row, run_packed
 from preceptor.policy.sequences import Sequences
 
 
@@ -54,7 +64,11 @@ class Networks(Protocol):
 
 def make_networks(model: Any, config: PolicyConfig) -> Networks:
     """Lay out `model` (float32, evaluation mode) for training as the config says; the model is taken over."""
-    model.set_attn_implementation(attention_for(model.device))
+    if model.device.type == "cpu":
+        attend_row_by_row(model)
+        fuse_activations(model)
+    else:
+        model.set_attn_implementation(attention_for(model.device))
     networks: Networks
     if config.mode == "hydra":
         networks = HydraNetworks(model, train_layers=config.train_layers, precision=config.precision, seed=config.seed)
@@ -233,6 +247,9 @@ class FullNetworks(_WithReference):
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:
     weight = next(body.parameters())
+    if weight.device.type == "cpu":
+        with fast_products(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            return run_packed(body, sequences, **inputs)
     seen = sequences.attention()
     if seen is not None:  # the mask is added to the scores
         dtype = weight.dtype if precision == "float32" else torch.bfloat16

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from preceptor.errors import DataError
 from preceptor.policy import losses
@@ -15,8 +17,7 @@ from preceptor.policy.logprobs import token_logprobs
 from preceptor.policy.networks import Networks
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import Rollout, Targets
-
-_SUMS = ("approxkl", "clipped", "value_clipped", "policy", "value", "ratio", "ratio_squared", "loss")
+from preceptor.policy.sequences import Sequences
 
 
 def make_optimizer(networks: Networks, config: PolicyConfig) -> torch.optim.AdamW:
@@ -48,33 +49,41 @@ def optimize(
 ) -> dict[str, float]:
     """Run `ppo_epochs` passes over the roll-out in mini-batches; returns TRL's metric names.
 
-    A step sees `gradient_accumulation_steps` mini-batches of every process. With `early_stopping`, the pass in which
-    the approximate KL of an optimizer step exceeds `target_kl` is the last, and that step is not taken.
+    The policy's gradients are taken and used before the values': they share no weight, so nothing depends on the
+    order, and half of the activations and gradients is in memory at a time. A step sees
+    `gradient_accumulation_steps` mini-batches of every process. With `early_stopping`, the pass in which the
+    approximate KL of an optimizer step exceeds `target_kl` is the last, and that step is not taken.
     """
     rng = np.random.default_rng(seed)
     prompts, answers = rollout.sequences.lengths.shape
     sums: dict[str, float] = defaultdict(float)
-    tokens_seen, steps, stopped = 0.0, 0, False
+    tokens_seen, stepped, steps, stopped = 0.0, 0.0, 0, False
     for _ in range(config.ppo_epochs):
         order = torch.from_numpy(rng.permutation(prompts))
         at_once = max(1, config.mini_batch_size // answers)  # the answers to a prompt stay together
         for chosen in torch.split(order, at_once * config.gradient_accumulation_steps * processes.count):
             tokens = rollout.sequences.lengths[chosen].sum().float()
             own = processes.share(torch.split(chosen, at_once))
-            parts = [part for mini in own for part in rollout.sequences.by_length(mini)]
-            step = _accumulate(networks, optimizer, rollout, targets, parts, tokens, config, processes)
+            given = (networks, rollout, targets, own, tokens, config)
+            optimizer.zero_grad(set_to_none=True)
+            step = _policy_gradients(*given, processes=processes)
             for name, value in step.items():
                 sums[name] += value
             tokens_seen += float(tokens)
             kl = step["approxkl"] / float(tokens)
-            if not np.isfinite(kl) or not np.isfinite(step["loss"]):
-                raise DataError("The PPO loss is not a number: lower learning_rate, or check the reward model.")
+            _require_finite(kl, step["policy"])
             if config.early_stopping and kl > config.target_kl:
                 optimizer.zero_grad(set_to_none=True)
                 stopped = True
                 break
-            sums["grad_norm"] += _step(networks, optimizer, config.max_grad_norm)
+            sums["grad_norm"] += _step(optimizer, networks.policy_parameters(), config.max_grad_norm)
+            step = _value_gradients(*given, processes=processes)
+            for name, value in step.items():
+                sums[name] += value
+            _require_finite(step["value"])
+            _step(optimizer, networks.value_parameters(), config.max_grad_norm)
             steps += 1
+            stepped += float(tokens)
         if stopped:
             break
     mean_ratio = sums["ratio"] / tokens_seen
@@ -82,8 +91,8 @@ def optimize(
         "policy/approxkl_avg": sums["approxkl"] / tokens_seen,
         "policy/clipfrac_avg": sums["clipped"] / tokens_seen,
         "loss/policy_avg": sums["policy"] / tokens_seen,
-        "loss/value_avg": sums["value"] / tokens_seen,
-        "val/clipfrac_avg": sums["value_clipped"] / tokens_seen,
+        "loss/value_avg": sums["value"] / max(1, stepped),
+        "val/clipfrac_avg": sums["value_clipped"] / max(1, stepped),
         "val/ratio": mean_ratio,
         "val/ratio_var": max(0.0, sums["ratio_squared"] / tokens_seen - mean_ratio**2),
         "policy/grad_norm": sums["grad_norm"] / max(1, steps),
@@ -92,90 +101,108 @@ def optimize(
     }
 
 
-def _accumulate(
+def _policy_gradients(
     networks: Networks,
-    optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     targets: Targets,
-    parts: Iterable[torch.Tensor],
-    tokens: torch.Tensor,
+    parts: Iterable[Tensor],
+    tokens: Tensor,
     config: PolicyConfig,
+    *,
     processes: Processes,
 ) -> dict[str, float]:
-    """Gradients of one optimizer step, summed over its parts; sums over tokens of what is reported."""
-    optimizer.zero_grad(set_to_none=True)
-    sums = dict.fromkeys(_SUMS, 0.0)
+    """Gradients of the policy loss, summed over the parts of a step; sums over tokens of what is reported."""
+    sums = dict.fromkeys(("approxkl", "clipped", "policy", "ratio", "ratio_squared"), 0.0)
     for groups in parts:
-        sequences = rollout.sequences.select(groups)
-        part = rollout.sequences.answers_of(groups)
-        features = rollout.features[groups.to(rollout.features.device), : sequences.ids.shape[1]]
+        sequences, features = _part(rollout, groups)
         hidden, head = networks.policy(features, sequences)
-        logprobs = sequences.padded(
-            token_logprobs(
-                hidden,
-                head,
-                sequences.tokens(),
-                temperature=config.temperature,
-                precision=config.precision,
-            )
-        )
-        values = sequences.padded(networks.values(features, sequences))
-        mask = sequences.mask
-        real, width = float(mask.sum()), mask.shape[1]
-        mask, old, old_values, advantages, returns = (
-            tensor.to(logprobs.device)
-            for tensor in (
-                mask,
-                rollout.logprobs[part, :width],
-                rollout.values[part, :width],
-                targets.advantages[part, :width],
-                targets.returns[part, :width],
-            )
+        exact: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
+        logprobs = sequences.padded(token_logprobs(hidden, head, sequences.tokens(), **exact))
+        mask, old, advantages = _aligned(
+            rollout, groups, [rollout.mask, rollout.logprobs, targets.advantages], like=logprobs
         )
         policy = losses.policy_loss(logprobs, old, advantages, mask, cliprange=config.cliprange, tokens=tokens)
-        value = losses.value_loss(
-            values,
-            old_values,
-            returns,
-            mask,
-            cliprange=config.cliprange_value,
-            tokens=tokens,
-        )
-        (policy.loss + config.vf_coef * value.loss).backward()  # type: ignore[no-untyped-call]
+        policy.loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             ratio = policy.ratio * mask
-            seen = {
-                "approxkl": losses.approx_kl(logprobs, old, mask),
-                "clipped": policy.clipped,
-                "value_clipped": value.clipped,
-                "policy": policy.loss * tokens,
-                "value": value.loss * tokens,
-                "ratio": ratio.sum(),
-                "ratio_squared": (ratio**2).sum(),
-                "loss": policy.loss + value.loss,
-            }
-            # brought to the CPU together: an accelerator is waited for once
-            for name, number in zip(seen, torch.stack(list(seen.values())).cpu().tolist(), strict=True):
-                sums[name] += number * real if name == "approxkl" else number
-    if processes.count > 1:
-        summed = torch.tensor(list(sums.values()), dtype=torch.float64)
-        processes.add([summed, *_gradients(networks)])
-        sums = dict(zip(sums, summed.tolist(), strict=True))
-    return sums
+            _add(
+                sums,
+                approxkl=losses.approx_kl(logprobs, old, mask) * mask.sum(),
+                clipped=policy.clipped,
+                policy=policy.loss * tokens,
+                ratio=ratio.sum(),
+                ratio_squared=(ratio**2).sum(),
+            )
+    return _summed(sums, networks.policy_parameters(), processes)
 
 
-def _gradients(networks: Networks) -> list[torch.Tensor]:
-    """The gradient of every parameter; zeros where this process had no mini-batch."""
-    for _, parameter in (*networks.policy_parameters(), *networks.value_parameters()):
-        if parameter.grad is None:
+def _value_gradients(
+    networks: Networks,
+    rollout: Rollout,
+    targets: Targets,
+    parts: Iterable[Tensor],
+    tokens: Tensor,
+    config: PolicyConfig,
+    *,
+    processes: Processes,
+) -> dict[str, float]:
+    """The same of the value loss: a pass of its own, so that the policy's activations are no longer in memory."""
+    sums = dict.fromkeys(("value", "value_clipped"), 0.0)
+    for groups in parts:
+        sequences, features = _part(rollout, groups)
+        values = sequences.padded(networks.values(features, sequences))
+        mask, old, returns = _aligned(rollout, groups, [rollout.mask, rollout.values, targets.returns], like=values)
+        value = losses.value_loss(values, old, returns, mask, cliprange=config.cliprange_value, tokens=tokens)
+        (config.vf_coef * value.loss).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            _add(sums, value=value.loss * tokens, value_clipped=value.clipped)
+    return _summed(sums, networks.value_parameters(), processes)
+
+
+def _part(rollout: Rollout, groups: Tensor) -> tuple[Sequences, Tensor]:
+    """The sequences of some prompts and the features of their rows."""
+    sequences = rollout.sequences.select(groups)
+    return sequences, rollout.features[groups.to(rollout.features.device), : sequences.ids.shape[1]]
+
+
+def _aligned(rollout: Rollout, groups: Tensor, tensors: list[Tensor], *, like: Tensor) -> list[Tensor]:
+    """The rows (b, r) of tensors (B, R) that stand for the answers of some prompts, on the device of `like`."""
+    part = rollout.sequences.answers_of(groups)
+    return [tensor[part, : like.shape[1]].to(like.device) for tensor in tensors]
+
+
+def _add(sums: dict[str, float], **seen: Tensor) -> None:
+    """Add numbers to their sums; they come to the CPU together, so that an accelerator is waited for once."""
+    for name, number in zip(seen, torch.stack(list(seen.values())).cpu().tolist(), strict=True):
+        sums[name] += number
+
+
+def _summed(
+    sums: dict[str, float], parameters: Iterable[tuple[str, torch.nn.Parameter]], processes: Processes
+) -> dict[str, float]:
+    """Sums over the processes of the given sums, and in place of every parameter's gradient."""
+    if processes.count == 1:
+        return sums
+    gradients = []
+    for _, parameter in parameters:
+        if parameter.grad is None:  # this process had no mini-batch
             parameter.grad = torch.zeros_like(parameter)
-    return [p.grad for _, p in (*networks.policy_parameters(), *networks.value_parameters()) if p.grad is not None]
+        gradients.append(parameter.grad)
+    total = torch.tensor(list(sums.values()), dtype=torch.float64)
+    processes.add([total, *gradients])
+    return dict(zip(sums, total.tolist(), strict=True))
 
 
-def _step(networks: Networks, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:
-    """Clip the policy's and the values' gradients, each by its own norm, and take the step."""
-    policy = [p for _, p in networks.policy_parameters()]
-    norm = torch.nn.utils.clip_grad_norm_(policy, max_grad_norm)
-    torch.nn.utils.clip_grad_norm_([p for _, p in networks.value_parameters()], max_grad_norm)
+def _require_finite(*numbers: float) -> None:
+    if not np.isfinite(numbers).all():
+        raise DataError("The PPO loss is not a number: lower learning_rate, or check the reward model.")
+
+
+def _step(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, torch.nn.Parameter]], max_grad_norm: float
+) -> float:
+    """Clip the gradients by their norm, take the step of the parameters that have any, and let them go."""
+    norm = torch.nn.utils.clip_grad_norm_([p for _, p in parameters], max_grad_norm)
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     return float(norm)

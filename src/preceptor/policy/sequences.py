@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 _PADDING = -1
-_WORTH_SPLITTING = 0.1  # smaller matrix products are a little slower, so less saved padding gains nothing
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,15 @@ class Sequences:
         prompt = self.segments[:, None, :] == 0
         return (causal & (own | prompt))[:, None]
 
+    def row_lengths(self) -> Tensor:
+        """Real tokens of each row, (G,)."""
+        return self.prompt_lengths + self.lengths.sum(1)
+
+    def real(self) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the real tokens, row by row."""
+        rows, columns = (self.segments != _PADDING).nonzero(as_tuple=True)
+        return rows, columns
+
     def states(self) -> tuple[Tensor, Tensor]:
         """Rows and columns (N,) of the states from which the N real answer tokens were drawn, answer by answer."""
         rows, columns = self._places()
@@ -70,18 +78,6 @@ class Sequences:
             lengths,
             prompts,
         )
-
-    def by_length(self, groups: Tensor) -> list[Tensor]:
-        """The prompts in one part, or in two of like length where that saves a tenth of the work on padding."""
-        widths = self.prompt_lengths[groups] + self.lengths[groups].sum(1)
-        order = torch.argsort(widths, descending=True, stable=True)
-        longest, half = widths[order], len(groups) // 2
-        if half == 0:
-            return [groups]
-        split = half * int(longest[0]) + (len(groups) - half) * int(longest[half])
-        if split > (1 - _WORTH_SPLITTING) * len(groups) * int(longest[0]):
-            return [groups]
-        return [groups[order[:half]], groups[order[half:]]]
 
     def answers_of(self, groups: Tensor) -> Tensor:
         """The numbers of the answers to the given prompts, among all B."""
