@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from preceptor.errors import RunCanceled
-from preceptor.reward.batches import epoch_batches
+from preceptor.modeling.sequences import EncodedPair
+from preceptor.reward.batches import EncodedPairs, batch_parts, epoch_batches
 from preceptor.reward.build import build_reward_model
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.train import preference_loss
@@ -53,6 +54,62 @@ def test_an_epoch_meets_every_pair_once_and_orders_differ() -> None:
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert first != second
     assert first == epoch_batches(10, batch_size=4, seed=1, epoch=0)
+
+
+def rows_of(*lengths: int) -> list[EncodedPair]:
+    return [EncodedPair([100 + n] * length, None, 0, 0) for n, length in enumerate(lengths)]
+
+
+def test_parts_hold_every_pair_of_a_batch_once_within_their_tokens() -> None:
+    pairs = EncodedPairs(rows_of(30, 5, 5, 90, 8, 7), rows_of(30, 5, 6, 90, 8, 8), 0, 0)
+    assert batch_parts(pairs, [5, 3, 0, 1, 2], tokens=36) == [[1, 2, 5], [0], [3]]  # 10 + 11 + 15 tokens; 60; 180
+
+
+def test_a_step_in_parts_moves_the_weights_as_one_loss_over_the_padded_batch_does(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from preceptor.modeling.classifier import _padded_scores, load_classifier
+    from preceptor.reward import train as loop
+
+    pairs = EncodedPairs(rows_of(9, 30, 4, 17), rows_of(12, 25, 30, 3), 0, 0)
+    given = {"margins": [0.0, 0.5, 0.0, 0.2], "weights": [1.0, 3.0, 0.5, 1.0], "labels": [1.0, 1.0, 0.5, 1.0]}
+    config = RewardConfig(dataset="-", epochs=1, batch_size=4, learning_rate=100.0, max_grad_norm=1e9)
+
+    def after_a_step(*, parts: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = load_classifier(tiny_bert, trained=False)[0].double()  # so that no rounding hides a difference
+        # a plain gradient step, so that the change of a weight is its gradient and not its sign
+        if parts:
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "_TOKENS_ON_CPU", 40)
+                patch.setattr(torch.optim, "AdamW", lambda p, lr, **_: torch.optim.SGD(p, lr=lr))
+                loop.train_classifier(
+                    model,
+                    pairs,
+                    EncodedPairs([], [], 0, 0),
+                    **given,
+                    held_labels=[],
+                    config=config,
+                    bfloat16=False,
+                    checkpoint=None,
+                    progress=lambda *_: None,
+                    is_canceled=lambda: False,
+                )
+        else:
+            scores = _padded_scores(model, pairs.rows(range(4)))
+            rows = {name: torch.tensor(row) for name, row in given.items()}
+            preference_loss(scores[:4], scores[4:], **rows).backward()
+            torch.optim.SGD(model.parameters(), lr=100.0).step()
+        return {name: value.detach() for name, value in model.named_parameters()}
+
+    torch.manual_seed(0)
+    untouched = load_classifier(tiny_bert, trained=False)[0].double()
+    start = {name: value.detach() for name, value in untouched.named_parameters()}
+    ours, plain = after_a_step(parts=True), after_a_step(parts=False)
+    moved = max(float((plain[name] - start[name]).abs().max()) for name in plain)
+    assert moved > 1e-3
+    for name, value in ours.items():
+        torch.testing.assert_close(value, plain[name], rtol=0.0, atol=1e-6 * moved)
 
 
 def test_a_planted_word_is_learned_and_the_folder_loads_with_plain_transformers(

@@ -42,3 +42,17 @@ def epoch_batches(count: int, *, batch_size: int, seed: int, epoch: int) -> list
     """Every pair once, in an order that depends on seed and epoch only, so a resumed run meets the same batches."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return [order[start : start + batch_size].tolist() for start in range(0, count, batch_size)]
+
+
+def batch_parts(pairs: EncodedPairs, batch: Sequence[int], *, tokens: int) -> list[list[int]]:
+    """A batch in parts of pairs of like length, each of at most `tokens` tokens (or one pair): what memory holds."""
+    sizes = {index: len(pairs.chosen[index].ids) + len(pairs.rejected[index].ids) for index in batch}
+    parts: list[list[int]] = []
+    room = 0
+    for index in sorted(batch, key=lambda index: sizes[index]):
+        if not parts or sizes[index] > room:
+            parts.append([])
+            room = tokens
+        parts[-1].append(index)
+        room -= sizes[index]
+    return parts

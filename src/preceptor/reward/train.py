@@ -1,8 +1,8 @@
 """Encoded pairs and a sequence classifier go in, the fine-tuned classifier comes out: the loop of the full mode.
 
 Loss: -log sigmoid(chosen - rejected - margin) * weight, a weighted mean over the pairs of a batch; a tie pulls its two
-scores together. The answers of a batch are computed end to end or in groups of like length, and an answer that several
-pairs share is computed once: neither changes the loss.
+scores together. The answers of a batch are computed end to end or in groups of like length, an answer that several
+pairs share is computed once, and gradients are taken part by part: none of these changes the loss.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from torch.nn import functional
 
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores
-from preceptor.reward.batches import EncodedPairs, epoch_batches
+from preceptor.reward.batches import EncodedPairs, batch_parts, epoch_batches
 from preceptor.reward.checkpoint import Checkpoint
 from preceptor.reward.config import RewardConfig
+
+_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 4096, 16384  # whose activations are held until their gradients are taken
 
 
 @dataclass
@@ -77,26 +79,30 @@ def train_classifier(
     best = None if checkpoint is not None else _copy(model)
     device = next(model.parameters()).device
     margin_row, weight_row, label_row = (torch.tensor(list(row), device=device) for row in (margins, weights, labels))
+    tokens = _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ELSEWHERE
     done = state.epoch * steps
     while state.epoch < config.epochs:
         for batch in epoch_batches(count, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch):
             if is_canceled():
                 raise RunCanceled("Training the reward model was stopped; finished epochs are kept.")
-            scores = forward_scores(model, train.rows(batch), bfloat16=bfloat16)
-            loss = preference_loss(
-                scores[: len(batch)],
-                scores[len(batch) :],
-                margins=margin_row[batch],
-                weights=weight_row[batch],
-                labels=label_row[batch],
-            )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, whole = 0.0, weight_row[batch].sum()
+            for part in batch_parts(train, batch, tokens=tokens):
+                scores = forward_scores(model, train.rows(part), bfloat16=bfloat16)
+                share = preference_loss(
+                    scores[: len(part)],
+                    scores[len(part) :],
+                    margins=margin_row[part],
+                    weights=weight_row[part],
+                    labels=label_row[part],
+                ) * (weight_row[part].sum() / whole)
+                share.backward()  # type: ignore[no-untyped-call]
+                loss += float(share.detach())
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             optimizer.step()
             schedule.step()
             done += 1
-            metrics = {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
+            metrics = {"loss": loss, "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
         held_loss = _held_loss(model, held, held_labels, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
