@@ -2,7 +2,7 @@
 
 `python benchmarks/reward_speed.py --data DIR`, where DIR holds `medquad/` and `hh-rlhf/`. Both sides start from the
 same weights and train on the same token ids with the same optimizer, rates, batch size and epochs; what differs is the
-order of the pairs, which each side draws. `--search` first tries TRL's settings on some of the pairs and takes its
+order of the pairs, which each side draws. TRL runs at each of the settings of `--peer`, and the ratio is over its
 fastest. Each measurement is a process of its own on one thread; sides take turns and the clock is CPU seconds. One
 function judges every trained model on the held-out pairs, in float32 by the model's own padded forward.
 """
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ PEER = Path(__file__).parent / "peers" / "reward_trl.py"
 BATCH = 16
 _FOLDS = 4  # one of them is held out
 _HELD = 256  # pairs at most
+_TRL = "TRL "
 
 
 def prepare(arguments: argparse.Namespace, work: Path) -> None:
@@ -144,12 +144,14 @@ def judge(work: Path, folder: Path) -> dict[str, float]:
     return judged(np.array(margins))
 
 
-def measure(side: str, work: Path, seed: int, peer: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(side: str, work: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one side in a process of its own and judge what it trained."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         shared = ["--precision", arguments.precision, "--epochs", str(arguments.epochs), "--rate", str(arguments.rate)]
-        if side == "trl":
+        if side.startswith(_TRL):
+            sampling, micro, attention, *more = side.removeprefix(_TRL).split(",")
+            peer = ["--sampling", sampling, "--micro", micro, "--attention", attention, *(f"--{one}" for one in more)]
             command = [arguments.peer_python, str(PEER), str(work), folder, *shared, "--seed", str(seed), *peer]
         else:
             command = [sys.executable, __file__, "--data", str(work), "--side", side, "--out", folder, *shared]
@@ -158,28 +160,8 @@ def measure(side: str, work: Path, seed: int, peer: Sequence[str], arguments: ar
         for line in done.stdout.splitlines():
             if line.startswith("RESULT "):
                 found: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
-                return found if "held_loss" in found or not arguments.judge else found | judge(work, Path(folder))
+                return found if "held_loss" in found else found | judge(work, Path(folder))
     sys.exit(f"The side {side} failed:\n{done.stderr[-2000:]}")
-
-
-def search(work: Path, arguments: argparse.Namespace) -> list[str]:
-    """Try TRL's settings on one epoch of the first pairs; return the arguments of the fastest."""
-    part = work / "part"
-    part.mkdir()
-    pairs = json.loads((work / "pairs.json").read_text())
-    (part / "pairs.json").write_text(json.dumps({"train": pairs["train"][: arguments.search]}))
-    (part / "start").symlink_to(work / "start")
-    fewer = argparse.Namespace(**vars(arguments) | {"epochs": 1, "judge": False})
-    grid = itertools.product(("16", "4", "2"), ("sdpa", "eager"))
-    tried = [["--sampling", "group_by_length", "--micro", m, "--attention", a] for m, a in grid]
-    tried.append(["--sampling", "random", "--micro", "16"])
-    tried.append([*tried[-1], "--checkpointing"])  # TRL's defaults
-    rates = []
-    for settings in tried:
-        found = measure("trl", part, 0, settings, fewer)
-        rates.append(arguments.search / found["seconds"])
-        print(f"TRL {' '.join(settings):60} {rates[-1]:6.2f} pairs/s, {found['padding']:.0%} padding", flush=True)
-    return tried[int(np.argmax(rates))]
 
 
 def main() -> None:
@@ -195,14 +177,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-4, help="Learning rate; TRL's default.")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="One process of each side for each.")
-    parser.add_argument("--search", type=int, default=0, help="Pairs to look for TRL's best settings with; 0: none.")
-    parser.add_argument("--micro", default="4", help="Without --search: TRL's pairs in one forward.")
-    parser.add_argument("--attention", default="eager", help="Without --search: TRL's attention.")
-    parser.add_argument("--only", nargs="+", default=["trl", "full", "frozen"], help="Measure these sides only.")
+    parser.add_argument(
+        "--peer",
+        nargs="*",
+        default=["group_by_length,4,sdpa", "group_by_length,2,sdpa"],
+        help="TRL's settings: sampling, pairs in one forward, attention, and `checkpointing` if wanted.",
+    )
+    parser.add_argument("--only", nargs="+", default=["full", "frozen"], help="Measure these sides of ours.")
     parser.add_argument("--side", choices=("full", "frozen"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.judge = True
     if arguments.side:
         settings = {"precision": arguments.precision, "epochs": arguments.epochs, "rate": arguments.rate}
         seed = arguments.seeds[0]
@@ -216,14 +200,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         prepare(arguments, work)
-        peer = ["--sampling", "group_by_length", "--micro", arguments.micro, "--attention", arguments.attention]
-        if arguments.search:
-            peer = search(work, arguments)
-        print(f"TRL at: {' '.join(peer)}", flush=True)
         print(f"Held-out loss before training: {judge(work, work / 'start')['held_loss']:.4f}", flush=True)
-        rows: dict[str, list[dict[str, Any]]] = {side: [] for side in arguments.only}
-        for seed, side in itertools.product(arguments.seeds, arguments.only):
-            rows[side].append(measure(side, work, seed, peer, arguments))
+        rows: dict[str, list[dict[str, Any]]] = {_TRL + one: [] for one in arguments.peer}
+        rows |= {side: [] for side in arguments.only}
+        for seed, side in itertools.product(arguments.seeds, list(rows)):
+            rows[side].append(measure(side, work, seed, arguments))
             print(f"seed {seed} {side}: {json.dumps(rows[side][-1])}", flush=True)
     _print(rows, arguments)
 
@@ -232,15 +213,16 @@ def _print(rows: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace)
     print(
         f"{arguments.dataset}, {arguments.base}, {arguments.precision}, {arguments.epochs} epochs of {arguments.pairs}"
     )
-    print("side    CPU s (median)  pairs/s  over TRL  padding  peak MB  held-out loss, accuracy of each seed")
+    print(f"{'side':32} CPU s  pairs/s  over TRL  padding  peak MB  held-out loss, accuracy of each seed")
     medians = {side: statistics.median(one["seconds"] for one in runs) for side, runs in rows.items()}
+    best = min((value for side, value in medians.items() if side.startswith(_TRL)), default=None)
     for side, runs in rows.items():
         seen = arguments.pairs * (1 if side == "frozen" else arguments.epochs)
-        ratio = f"{medians['trl'] / medians[side]:.2f}" if "trl" in medians and side != "frozen" else "-"
+        ratio = f"{best / medians[side]:.2f}" if best and side != "frozen" else "-"
         losses = ", ".join(f"{one['held_loss']:.4f} {one['held_accuracy']:.3f}" for one in runs)
         padding, peak = runs[0]["padding"], max(one["peak_mb"] for one in runs)
         rate = seen / medians[side]
-        print(f"{side:7} {medians[side]:14.1f} {rate:8.2f} {ratio:>9} {padding:8.0%} {peak:8.0f}  {losses}")
+        print(f"{side:32} {medians[side]:5.1f} {rate:8.2f} {ratio:>9} {padding:8.0%} {peak:8.0f}  {losses}")
 
 
 if __name__ == "__main__":
