@@ -109,9 +109,11 @@ def test_one_agent_can_be_prepared_alone(context: StageContext, fill: Fill, sql:
 
 
 def test_nothing_to_learn_from_says_why(context: StageContext, fill: Fill, sql: Sql) -> None:
-    with pytest.raises(DataError, match="curated yet"):
+    with pytest.raises(DataError, match="curated yet: no judgement is collected"):
         run(PrepareConfig(), context)
     fill()
+    with pytest.raises(DataError, match="curated yet: run `preceptor curate`"):
+        run(PrepareConfig(), context)
     sql("UPDATE users SET is_simulated = true")
     curate(CurateConfig(), context)
     with pytest.raises(DataError, match=r"16 clear.*--include-simulated"):

@@ -125,7 +125,9 @@ def _nothing(session: Session, config: PrepareConfig) -> str:
     counted = sa.select(CuratedRecord.status, sa.func.count()).group_by(CuratedRecord.status)
     by_status = {row[0]: row[1] for row in session.execute(counted)}
     if not by_status:
-        return "Nothing is curated yet. Collect judgements, then run `preceptor curate`."
+        collected = session.scalar(sa.select(sa.func.count()).select_from(judgements))
+        first = "run `preceptor curate`" if collected else "no judgement is collected"
+        return f"Nothing is curated yet: {first}."
     listed = ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))
     simulated = "" if config.include_simulated else " Judgements of simulated clinicians need --include-simulated."
     agent = f" of {config.agent_name}" if config.agent_name else ""
