@@ -63,7 +63,7 @@ def require_artifact_deidentified(artifact: Artifact, store: ArtifactStore) -> N
     Raises:
         GateRefused: a dataset is not, or what the artifact was made from is not known here.
     """
-    datasets = [found for found in _family(artifact, store) if found.kind == "dataset"]
+    datasets = [found for found in family(artifact, store) if found.kind == "dataset"]
     if not datasets:
         raise GateRefused(
             f"{artifact.id} stays here: it is not known which dataset it was made from, so nothing says that its "
@@ -91,7 +91,7 @@ def require_file_deidentified(path: Path) -> None:
     )
 
 
-def _family(artifact: Artifact, store: ArtifactStore) -> Iterator[Artifact]:
+def family(artifact: Artifact, store: ArtifactStore) -> Iterator[Artifact]:
     """The artifact and everything it was made from."""
     waiting, seen = [artifact], {artifact.id}
     while waiting:

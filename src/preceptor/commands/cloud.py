@@ -12,17 +12,18 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from tyro.conf import AvoidSubcommands, Positional, arg
 
+from preceptor.artifacts.store import ArtifactStore
 from preceptor.cloud.config import RayConfig, SageMakerConfig
 from preceptor.cloud.display import byte_bar, job_bar
 from preceptor.cloud.inputs import STAGES, plan_job
 from preceptor.cloud.ray import Ray, ray_request
 from preceptor.cloud.request import training_request
-from preceptor.cloud.runner import JobStatus, Runner
+from preceptor.cloud.runner import Job, JobStatus, Runner
 from preceptor.cloud.sagemaker import SageMaker
 from preceptor.cloud.watch import watch
 from preceptor.commands.parsing import call
-from preceptor.errors import ConflictError
-from preceptor.settings import load_settings
+from preceptor.errors import ConfigError, ConflictError
+from preceptor.settings import Settings, load_settings
 
 BACKENDS = {"sagemaker": "a SageMaker training job", "ray": "a job on a Ray cluster"}
 _CONFIGS: dict[str, type[SageMakerConfig | RayConfig]] = {"sagemaker": SageMakerConfig, "ray": RayConfig}
@@ -90,6 +91,7 @@ def _submit(backend: str, stage: str, words: list[str]) -> None:
         request = training_request(job, config) if isinstance(config, SageMakerConfig) else ray_request(job, config)
         print(json.dumps(request, indent=2))
         return None
+    _require_standing(job, settings)
     with byte_bar("sending") as report:
         name = _runner(config, report).submit(job)
     print(f"The job {name} is submitted.", file=sys.stderr)
@@ -99,6 +101,27 @@ def _submit(backend: str, stage: str, words: list[str]) -> None:
         return None
     print(f"Ctrl-C stops watching, not the job. {_hint(backend, name, where)}", file=sys.stderr)
     return _finish(backend, _runner(config), name, where, every=config.poll_seconds, max_gb=config.max_gb)
+
+
+def _require_standing(job: Job, settings: Settings) -> None:
+    """Ask the database, where one answers, whether all that is about to leave may still be used."""
+    from preceptor.cloud.withdrawals import datasets_behind, require_standing
+    from preceptor.db.engine import connect, session_scope
+
+    datasets = sorted(set(datasets_behind(job, ArtifactStore(settings.artifacts_dir))))
+    try:
+        engine = connect(settings) if datasets else None
+    except ConfigError:
+        print("No database answers: what was withdrawn since the dataset was prepared is not known.", file=sys.stderr)
+        return
+    if engine is None:
+        return
+    try:
+        with session_scope(engine) as session:
+            for dataset in datasets:
+                require_standing(session, dataset)
+    finally:
+        engine.dispose()
 
 
 def parse(backend: str, stage: str, words: list[str]) -> tuple[SageMakerConfig | RayConfig, BaseModel]:

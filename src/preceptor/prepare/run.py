@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from preceptor.artifacts.lineage import record_artifact
 from preceptor.db.engine import session_scope
+from preceptor.db.standing import standing_judgements
 from preceptor.db.tables.curated import CuratedRecord, DatasetMember, judgements
-from preceptor.db.tables.ops import Consent
 from preceptor.errors import DataError
 from preceptor.prepare.config import PrepareConfig
 from preceptor.prepare.dataset import Prepared, prepare
@@ -58,20 +58,14 @@ def run(config: PrepareConfig, context: StageContext) -> StageResult:
 
 def usable_judgements(session: Session, config: PrepareConfig) -> list[Judgement]:
     """Return the clear records whose judgement is not withdrawn and whose clinician has not withdrawn consent."""
-    newest = sa.select(sa.func.max(Consent.id)).group_by(Consent.clinician_id)
-    latest = sa.select(Consent.clinician_id, Consent.granted, Consent.scope).where(Consent.id.in_(newest)).subquery()
-    allowed = sa.or_(
-        latest.c.granted.is_(None), sa.and_(latest.c.granted.is_(True), latest.c.scope == "internal_training")
-    )
+    standing = standing_judgements()
     statement = (
         sa.select(CuratedRecord)
         .join(
-            judgements,
-            sa.and_(judgements.c.kind == CuratedRecord.kind, judgements.c.source_id == CuratedRecord.source_id),
+            standing,
+            sa.and_(standing.c.kind == CuratedRecord.kind, standing.c.source_id == CuratedRecord.source_id),
         )
-        .outerjoin(latest, latest.c.clinician_id == judgements.c.clinician_id)
-        .where(CuratedRecord.status == "clear", judgements.c.withdrawn_at.is_(None), allowed)
-        .where(judgements.c.review_status.is_distinct_from("rejected"))
+        .where(CuratedRecord.status == "clear")
         .order_by(CuratedRecord.judged_at, CuratedRecord.kind, CuratedRecord.source_id)
     )
     if config.agent_name is not None:
