@@ -1,0 +1,91 @@
+"""What PPO may be given and cannot use: an error that says so, and a run that goes on from where it stood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from preceptor.errors import DataError, InputError
+from preceptor.modeling.policy_model import context_length, load_policy
+from preceptor.policy import build
+from preceptor.policy.build import build_policy
+from preceptor.policy.config import PolicyConfig
+from preceptor.policy.metrics import read_metrics
+
+Config = Callable[..., PolicyConfig]
+Score = Callable[[Sequence[str], Sequence[str]], Any]
+
+
+def _build(model: Path, reward: Path, out: Path, config: PolicyConfig) -> dict[str, Any]:
+    quiet: dict[str, Any] = {"progress": lambda *_: None, "is_canceled": lambda: False}
+    return build_policy(str(model), reward, out, config, work_dir=out.with_name("work"), **quiet)
+
+
+class _Scorer:
+    """A reward model that gives what no reward model should from its `breaks`-th call on."""
+
+    def __init__(self, good: Score, bad: Score, breaks: int) -> None:
+        self.good, self.bad, self.calls, self.breaks = good, bad, 0, breaks
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+        self.calls += 1
+        return (self.bad if self.calls >= self.breaks else self.good)(prompts, responses)
+
+
+def test_a_run_whose_reward_model_breaks_goes_on_from_its_checkpoint_to_the_same_weights(
+    small_config: Config,
+    letter_score: Score,
+    tiny_llama: Path,
+    tiny_reward: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config(mode="full", epochs=10, max_updates=4, held_out_prompts=0)
+    out = {name: tmp_path / name / "out" for name in ("whole", "broken")}
+    for folder in out.values():
+        folder.mkdir(parents=True)
+
+    def run(name: str, *, breaks: int) -> None:
+        scorer = _Scorer(letter_score, lambda _, rows: np.full(len(rows), np.nan), breaks)
+        monkeypatch.setattr(build, "load_scorer", lambda *_, **__: scorer)
+        _build(tiny_llama, tiny_reward, out[name], config)
+
+    run("whole", breaks=99)
+    with pytest.raises(DataError, match="not numbers"):
+        run("broken", breaks=4)
+    work = out["broken"].with_name("work")
+    assert [path.name for path in work.glob("checkpoint-*")] == ["checkpoint-000002"]
+    assert all(
+        torch.isfinite(tensor).all() for tensor in load_file(work / "checkpoint-000002/weights.safetensors").values()
+    )
+    run("broken", breaks=99)
+    weights = [load_file(folder / "model.safetensors") for folder in out.values()]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("mode", ["hydra", "full"])
+def test_prompts_longer_than_the_context_keep_their_end_and_train(
+    mode: str, small_config: Config, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_policy(tiny_llama)
+    assert tokenizer.init_kwargs.get("pad_token") is None  # nor has the vocabulary a word for padding
+    long = "word " * 4 * context_length(model)
+    prompts = tmp_path / "long.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"{long} {i}", "split": "train"}) + "\n" for i in range(4)))
+    (tmp_path / "out").mkdir()
+    sizes = {"batch_size": 2, "mini_batch_size": 1, "held_out_prompts": 0, "normalize_scores": False}
+    config = small_config(
+        mode=mode, prompts_file=prompts, max_prompt_tokens=10**6, max_updates=1, max_new_tokens=4, **sizes
+    )
+    _build(tiny_llama, tiny_reward, tmp_path / "out", config)
+    (row,) = read_metrics(tmp_path / "out" / "metrics.jsonl")
+    assert all(np.isfinite(value) for value in row.values())
+    with pytest.raises(InputError, match="fills the model's context"):
+        _build(tiny_llama, tiny_reward, tmp_path / "out", small_config(max_new_tokens=context_length(model)))
