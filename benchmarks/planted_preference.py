@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,7 @@ def main() -> None:
             seed=seed,
             max_updates=arguments.updates,
         )
+        shutil.rmtree(out, ignore_errors=True)  # what an interrupted run left beside it is continued
         began = time.process_time()
         metrics = train(base, reward, arguments.work / "pairs.jsonl", config, out)
         spent = time.process_time() - began
