@@ -191,3 +191,30 @@ def test_states_kept_while_sampling_are_those_of_a_forward_pass(answers_per_prom
     torch.testing.assert_close(kept.features[rows, columns], computed.features[rows, columns], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(kept.logprobs, computed.logprobs, rtol=1e-4, atol=1e-4)
     assert len(set(sequences.lengths.flatten().tolist())) > 1
+
+
+@pytest.mark.parametrize("answers_per_prompt", [1, 3])
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
+def test_kept_activations_equal_a_fresh_forward_bit_for_bit_after_the_steps(
+    kind: str, answers_per_prompt: int, request: pytest.FixtureRequest
+) -> None:
+    sizes = {"batch_size": 4 * answers_per_prompt, "mini_batch_size": 2 * answers_per_prompt}
+    config = _config(learning_rate=1e-2, answers_per_prompt=answers_per_prompt, **sizes)
+    folder = request.getfixturevalue(kind)
+    networks = _networks(folder, config)
+    sampled = [answers[:answers_per_prompt] for answers in ANSWERS]
+    scores = torch.linspace(-1, 2, 4 * answers_per_prompt)
+    answers = Answers([Prompt("", ids) for ids in PROMPTS], sampled, [""] * len(scores), scores > 9, scores)
+    kept = evaluate_answers(networks, answers, config)
+    targets = compute_targets(kept, scores, kl_coef=0.1, config=config)
+    optimize(networks, make_optimizer(networks, config), kept, targets, config, seed=0)
+    fresh = evaluate_answers(networks, answers, config)
+    assert torch.equal(kept.features, fresh.features)
+    assert torch.equal(kept.ref_logprobs, fresh.ref_logprobs)
+    assert not torch.equal(kept.logprobs, fresh.logprobs)  # while the layers above have moved
+    model, _ = load_policy(folder)
+    for row, (prompt, answer) in enumerate(zip(PROMPTS, sampled, strict=True)):
+        with torch.no_grad():
+            # the model's own forward adds the same numbers in another order
+            whole = model(input_ids=torch.tensor([prompt + answer[0]]), output_hidden_states=True).hidden_states[1][0]
+        torch.testing.assert_close(kept.features[row, : len(whole)], whole, rtol=1e-5, atol=1e-5)
