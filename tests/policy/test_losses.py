@@ -152,3 +152,23 @@ def test_ratio_one_gives_the_policy_gradient() -> None:
         logprobs, logprobs.detach(), advantages, ones, cliprange=0.2, tokens=torch.tensor(3.0)
     ).loss.backward()
     torch.testing.assert_close(logprobs.grad, -advantages / 3)
+
+
+def test_importance_weights_are_capped_ratios_and_1_where_sampler_and_training_agree() -> None:
+    sampled = torch.tensor([[-1.0, -2.0, -3.0], [-0.5, 9.0, 9.0]])
+    trained = torch.tensor([[-1.0, -2.0 + math.log(1.5), -3.0 + math.log(4.0)], [-0.5 + math.log(0.25), 1.0, 1.0]])
+    weights = losses.importance_weights(trained, sampled, MASK, cap=2.0)
+    torch.testing.assert_close(weights, torch.tensor([[1.0, 1.5, 2.0], [0.25, 0.0, 0.0]]))
+    torch.testing.assert_close(losses.importance_weights(sampled, sampled, MASK, cap=2.0), MASK)
+
+
+def test_the_policy_loss_weighs_each_token_by_its_importance() -> None:
+    old, mask = torch.zeros(1, 3), torch.ones(1, 3)
+    advantages = torch.tensor([[1.0, -2.0, 3.0]])
+    new = torch.tensor([[math.log(1.1), math.log(0.5), 0.0]], requires_grad=True)
+    # terms: -1.1; max(2 * 0.5, 2 * 0.8) = 1.6; -3
+    weights = torch.tensor([[1.0, 0.5, 2.0]])
+    loss = losses.policy_loss(new, old, advantages, mask, cliprange=0.2, tokens=torch.tensor(3.0), weights=weights).loss
+    torch.testing.assert_close(loss.detach(), torch.tensor((-1.1 + 0.8 - 6.0) / 3))
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(new.grad, torch.tensor([[-1.1 / 3, 0.0, -2.0]]))

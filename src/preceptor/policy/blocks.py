@@ -79,6 +79,17 @@ def fuse_activations(model: Any) -> None:
             layer.mlp.act = nn.GELU(approximate="tanh")
 
 
+def small_critic(width: int, seed: int) -> nn.Module:
+    """Two layers on normalized features; the last starts at zero, so the first values are all 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        last = nn.Linear(256, 1)
+        head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 256), nn.GELU(), last)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return head
+
+
 def _without_layers(body: Any, count: int) -> Any:
     """A shallow copy of the body, whose parts can be replaced without touching the body itself."""
     shell = copy.copy(body)

@@ -16,7 +16,7 @@ import torch
 
 from preceptor.errors import ConfigError, InputError
 from preceptor.files.atomic import file_digest
-from preceptor.modeling.device import choose_device
+from preceptor.modeling.device import DeviceName, choose_device
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
@@ -34,6 +34,7 @@ from preceptor.policy.ppo import Progress, train
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.prompts import load_chosen, load_held_out, load_prompts
 from preceptor.policy.rollout import Prompt, Score
+from preceptor.policy.vllm_sampler import VersionedSampler, VllmEngine
 from preceptor.policy.warmstart import encode_answer, warm_start
 
 CARD_FILE = "preceptor.json"
@@ -62,7 +63,10 @@ def build_policy(
     """
     score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
-    model, tokenizer = load_policy(base, dtype="float32", device=config.device)
+    if config.sharding == "fsdp" and processes.count == 1:
+        raise ConfigError("sharding fsdp spreads weights over processes: start several with torchrun, or leave it out.")
+    whole_on: DeviceName = "cpu" if config.sharding == "fsdp" else config.device  # no GPU need hold the whole model
+    model, tokenizer = load_policy(base, dtype="float32", device=whole_on)
     eos = eos_ids(model, tokenizer)
     room = context_length(model) - config.max_new_tokens
     if room < 1:
@@ -76,7 +80,12 @@ def build_policy(
 
     settings = training_settings(config, base, reward_model) | {"processes": processes.count}
     keep_freed_memory()
-    networks = make_networks(model, config)
+    networks = make_networks(model, config, processes=processes)
+    if config.sampler == "vllm":
+        if processes.count > 1:
+            raise ConfigError("vLLM samples for one training process: start it without torchrun, or use built_in.")
+        longest = config.max_prompt_tokens + config.max_new_tokens
+        networks.outside = VersionedSampler(VllmEngine(config, max_length=longest), work_dir / "sampler")
     optimizer = make_optimizer(networks, config)
     state = load_checkpoint(work_dir, networks, optimizer, settings=settings)
     with _files_of(processes, work_dir) as folder:
@@ -106,12 +115,17 @@ def build_policy(
             held_out=[encode(text) for text in held_out],
             processes=processes,
         )
+    if not (processes.first or networks.sharded):
+        return {}
+    if state.best_update >= 0:
+        if networks.sharded:
+            processes.any(False)  # a meeting: the first process has written what all of them read
+        restore_best(networks, state, folder=work_dir)
+    best = networks.sampler()
     if not processes.first:
         return {}
     metrics = _summary(work_dir, state)
-    if state.best_update >= 0:
-        restore_best(networks, state, folder=work_dir)
-    write_policy(networks, tokenizer, work_dir, out)
+    write_policy(best, tokenizer, work_dir, out)
     write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
     shutil.rmtree(work_dir)
     return metrics
@@ -119,6 +133,8 @@ def build_policy(
 
 def _same_weights(networks: Networks, processes: Processes) -> None:
     """Start every process from the first one's weights, whatever each rounded on its way."""
+    if networks.sharded:
+        return  # each holds its own part of what all of them read
     parameters = [*networks.policy_parameters(), *networks.value_parameters()]
     processes.copy_from_first([p for _, p in parameters] + list(networks.reference_state().values()))
 
@@ -187,9 +203,8 @@ def warm_started(
     return warm_start(networks, tokenizer, examples, score, config, eos=eos, progress=progress, is_canceled=is_canceled)
 
 
-def write_policy(networks: Networks, tokenizer: Any, work_dir: Path, out: Path) -> None:
+def write_policy(model: Any, tokenizer: Any, work_dir: Path, out: Path) -> None:
     """What was sampled is what is saved: the weights in the compute precision, with metrics beside them."""
-    model = networks.sampler()
     model.set_attn_implementation("sdpa")
     with quiet_transformers():
         model.save_pretrained(out)

@@ -19,6 +19,7 @@ from torch import Tensor
 from preceptor.errors import ConflictError
 from preceptor.files.atomic import atomic_folder
 from preceptor.policy.networks import Networks
+from preceptor.policy.shards import gather, spread
 
 FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
@@ -50,7 +51,8 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint-<roll-outs>` in `folder`, then remove the one before.
 
-    Raises StorageError when the disk is full; the checkpoint before is then still there.
+    Of spread weights the first process writes the whole, and all must call. Raises StorageError when the disk is full;
+    the checkpoint before is then still there.
     """
     tensors: dict[str, Tensor] = {}
     steps: dict[str, float] = {}
@@ -63,9 +65,10 @@ def save_checkpoint(
                 tensors[f"{key}/{name}"] = value
     for name, value in networks.reference_state().items():
         tensors[f"reference/{name}"] = value
+    whole = gather(tensors.items())
     target = folder / f"checkpoint-{state.update:06d}"
     with atomic_folder(target) as building:
-        save_file({k: v.cpu().contiguous().clone() for k, v in tensors.items()}, building / _WEIGHTS)
+        save_file(whole, building / _WEIGHTS)
         record = {"state": asdict(state), "steps": steps, "settings": settings}
         (building / _STATE).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
     for older in sorted(folder.glob("checkpoint-*")):
@@ -91,15 +94,12 @@ def load_checkpoint(
         networks.load_reference_state(reference)
     with torch.no_grad():
         for name, parameter in _parameters(networks):
-            parameter.copy_(tensors[f"weight/{name}"])
+            parameter.copy_(spread(tensors[f"weight/{name}"], parameter))
             if name in record["steps"]:
                 optimizer.state[parameter] = {
-                    key: value.to(parameter.device)
-                    for key, value in (
-                        ("step", torch.tensor(record["steps"][name])),
-                        ("exp_avg", tensors[f"exp_avg/{name}"]),
-                        ("exp_avg_sq", tensors[f"exp_avg_sq/{name}"]),
-                    )
+                    "step": torch.tensor(record["steps"][name], device=parameter.device),
+                    "exp_avg": spread(tensors[f"exp_avg/{name}"], parameter),
+                    "exp_avg_sq": spread(tensors[f"exp_avg_sq/{name}"], parameter),
                 }
     return RunState(**record["state"])
 

@@ -102,6 +102,16 @@ class PolicyConfig(BaseModel):
     )
 
     device: DeviceName = Field("auto", description="Where to compute; auto: on an NVIDIA GPU where there is one.")
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="fsdp: full mode's weights spread over torchrun's processes."
+    )
+    sampler: Literal["built_in", "vllm"] = Field(
+        "built_in", description="What samples PPO's answers; vllm needs an NVIDIA GPU and `preceptor[vllm]`."
+    )
+    sampler_memory: float = Field(0.4, gt=0, lt=1, description="Share of the GPU's memory that vLLM may take.")
+    importance_cap: float = Field(
+        2.0, ge=1, description="Cap of the weights that correct for vLLM's rounding, by token."
+    )
     gradient_checkpointing: bool = Field(
         False, description="Compute activations anew in the backward pass: less memory, more time."
     )
@@ -115,6 +125,14 @@ class PolicyConfig(BaseModel):
             raise ValueError(complaint)
         if self.algorithm == "kto" and self.mini_batch_size == 1:
             raise ValueError("KTO compares the rows of a mini-batch: mini_batch_size must be at least 2")
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_fits(self) -> PolicyConfig:
+        if self.sharding != "none" and self.mode != "full":
+            raise ValueError("sharding spreads the weights of mode full; hydra has few to spread")
+        if self.sharding != "none" and self.sampler != "built_in":
+            raise ValueError("vLLM samples without sharding: leave one of the two out")
         return self
 
     def changed(self) -> set[str]:

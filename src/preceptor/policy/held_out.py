@@ -24,6 +24,7 @@ from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import Networks
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import Prompt, Score, evaluate_answers, sample_answers
+from preceptor.policy.shards import gather, spread
 
 ANSWERS_FILE = "held_out.jsonl"
 _WEIGHTS = "weights.safetensors"
@@ -106,8 +107,8 @@ def judge(networks: Networks, measured: Measured, state: RunState, config: Polic
         too_far = config.kl_budget is not None and measured.kl > config.kl_budget
         if too_far or held_out_reward(measured, **scale) <= held_out_reward(best, **scale):
             return state
+    weights = gather(networks.policy_parameters())
     with atomic_folder(folder / f"best-{state.update:06d}") as building:
-        weights = {name: p.detach().cpu().contiguous().clone() for name, p in networks.policy_parameters()}
         save_file(weights, building / _WEIGHTS)
     return replace(
         state,
@@ -130,4 +131,4 @@ def restore_best(networks: Networks, state: RunState, *, folder: Path) -> None:
     """Give the networks the best policy's weights."""
     weights = load_file(folder / f"best-{state.best_update:06d}" / _WEIGHTS)
     for name, parameter in networks.policy_parameters():
-        parameter.copy_(weights[name])
+        parameter.copy_(spread(weights[name], parameter))

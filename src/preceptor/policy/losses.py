@@ -110,17 +110,36 @@ def cautious_scores(ensemble: Tensor, caution: float) -> Tensor:
     return ensemble.mean(0) - caution * ensemble.std(0, correction=0)
 
 
+def importance_weights(logprobs: Tensor, sampled: Tensor, mask: Tensor, *, cap: float) -> Tensor:
+    """min(exp(log p in training - log p in sampling), cap) on real tokens, 0 on padding.
+
+    A sampler that rounds otherwise than training draws from a slightly other policy. Its tokens are weighted by how
+    much likelier training holds them; the cap keeps the variance finite (truncated importance sampling, Ionides 2008,
+    doi:10.1198/106186008X320456). Where both agree every weight is 1.
+    """
+    difference = (logprobs - sampled).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
+    return difference.exp().clamp(max=cap) * mask
+
+
 def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, *, cliprange: float, tokens: Tensor
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    cliprange: float,
+    tokens: Tensor,
+    weights: Tensor | None = None,
 ) -> PolicyLoss:
     """PPO's clipped loss. `tokens` counts the real tokens of the whole optimizer step, so that accumulating
-    over parts gives the gradient of the whole.
+    over parts gives the gradient of the whole. `weights` (B, R) correct for another sampler than the policy.
     """
     log_ratio = (logprobs - old_logprobs).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
     ratio = log_ratio.exp()
     plain = -advantages * ratio
     bounded = -advantages * ratio.clamp(1 - cliprange, 1 + cliprange)
-    loss = (torch.maximum(plain, bounded) * mask).sum() / tokens
+    counted = mask if weights is None else mask * weights
+    loss = (torch.maximum(plain, bounded) * counted).sum() / tokens
     return PolicyLoss(loss, ((bounded > plain) * mask).sum(), ratio)
 
 

@@ -26,11 +26,15 @@ from preceptor.policy.blocks import (
     lower_body,
     norm_of,
     recompute_activations,
+    small_critic,
     upper_body,
 )
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.packed import attend_row_by_row, run_packed
+from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.sequences import Sequences
+from preceptor.policy.shards import spread
+from preceptor.policy.vllm_sampler import VersionedSampler
 
 
 class Output(NamedTuple):
@@ -48,6 +52,8 @@ class Networks(Protocol):
     """
 
     sampled_layers: int | None
+    sharded: bool  # whether every pass is a meeting of all processes
+    outside: VersionedSampler | None  # samples in the place of the built-in sampler
 
     def features(self, sequences: Sequences) -> Tensor: ...
     def policy(self, features: Tensor, sequences: Sequences) -> Output: ...
@@ -62,16 +68,24 @@ class Networks(Protocol):
     def trained_bodies(self) -> list[Any]: ...
 
 
-def make_networks(model: Any, config: PolicyConfig) -> Networks:
-    """Lay out `model` (float32, evaluation mode) for training as the config says; the model is taken over."""
-    if model.device.type == "cpu":
+def make_networks(model: Any, config: PolicyConfig, *, processes: Processes = ALONE) -> Networks:
+    """Lay out `model` (float32, evaluation mode) for training as the config says; the model is taken over.
+
+    Only where the config shards the weights do they spread over the processes.
+    """
+    place = processes.device if config.sharding == "fsdp" else model.device
+    if place.type == "cpu":
         attend_row_by_row(model)
         fuse_activations(model)
     else:
-        model.set_attn_implementation(attention_for(model.device))
+        model.set_attn_implementation(attention_for(place))
     networks: Networks
     if config.mode == "hydra":
         networks = HydraNetworks(model, train_layers=config.train_layers, precision=config.precision, seed=config.seed)
+    elif config.sharding == "fsdp":
+        from preceptor.policy.sharded import ShardedNetworks
+
+        networks = ShardedNetworks(model, precision=config.precision, processes=processes)
     else:
         networks = FullNetworks(model, precision=config.precision)
     if config.gradient_checkpointing:
@@ -83,6 +97,8 @@ def make_networks(model: Any, config: PolicyConfig) -> Networks:
 class _WithReference(abc.ABC):
     """A module under training beside its frozen copy, from which KL is measured."""
 
+    sharded = False
+    outside: VersionedSampler | None = None
     _reference: Any
     _reference_moved = False
 
@@ -105,7 +121,7 @@ class _WithReference(abc.ABC):
     def load_reference_state(self, state: dict[str, Tensor]) -> None:
         """Restore what `reference_state` gave."""
         for name, parameter in self._reference.named_parameters():
-            parameter.copy_(state[name])
+            parameter.copy_(spread(state[name], parameter))
         self._reference_moved = True
 
 
@@ -125,7 +141,7 @@ class HydraNetworks(_WithReference):
         self._model = cast_weights(model, precision)
         self.trunk = lower_body(body, count - train_layers)
         self.sampled_layers = count - train_layers if is_plain_llama(model) else None
-        self.value_head = _value_head(body.config.hidden_size, seed).to(model.device)
+        self.value_head = small_critic(body.config.hidden_size, seed).to(model.device)
 
     @torch.no_grad()
     def features(self, sequences: Sequences) -> Tensor:
@@ -204,13 +220,13 @@ class FullNetworks(_WithReference):
 
     def policy(self, features: Tensor, sequences: Sequences) -> Output:
         """The policy being trained."""
-        hidden = _run(body_of(self.model), self.precision, sequences, input_ids=features)
+        hidden = _run(self._body(self.model), self.precision, sequences, input_ids=features)
         return Output(_states_in(hidden, sequences), self.model.lm_head.weight)
 
     @torch.no_grad()
     def reference(self, features: Tensor, sequences: Sequences) -> Output:
         """The frozen reference policy."""
-        hidden = _run(body_of(self._reference), self.precision, sequences, input_ids=features)
+        hidden = _run(self._body(self._reference), self.precision, sequences, input_ids=features)
         return Output(_states_in(hidden, sequences), self._reference.lm_head.weight)
 
     def values(self, features: Tensor, sequences: Sequences) -> Tensor:
@@ -244,6 +260,9 @@ class FullNetworks(_WithReference):
         """The bodies that gradients flow through."""
         return [body_of(self.model), self.critic]
 
+    def _body(self, model: Any) -> Any:
+        return body_of(model)
+
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:
     weight = next(body.parameters())
@@ -275,14 +294,3 @@ def cast_weights(model: Any, precision: str) -> Any:
     for parameter in model.parameters():
         parameter.data = parameter.data.to(getattr(torch, precision))
     return model
-
-
-def _value_head(width: int, seed: int) -> nn.Module:
-    """Two layers on normalized features; the last starts at zero, so the first values are all 0."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        last = nn.Linear(256, 1)
-        head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 256), nn.GELU(), last)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return head

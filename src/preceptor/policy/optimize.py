@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from preceptor.policy.networks import Networks
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.rollout import Rollout, Targets
 from preceptor.policy.sequences import Sequences
+from preceptor.policy.shards import is_spread, number
 
 
 def make_optimizer(networks: Networks, config: PolicyConfig) -> torch.optim.AdamW:
@@ -63,8 +64,8 @@ def optimize(
         at_once = max(1, config.mini_batch_size // answers)  # the answers to a prompt stay together
         for chosen in torch.split(order, at_once * config.gradient_accumulation_steps * processes.count):
             tokens = rollout.sequences.lengths[chosen].sum().float()
-            own = processes.share(torch.split(chosen, at_once))
-            given = (networks, rollout, targets, own, tokens, config)
+            passes = _passes(torch.split(chosen, at_once), networks, processes)
+            given = (networks, rollout, targets, passes, tokens, config)
             optimizer.zero_grad(set_to_none=True)
             step = _policy_gradients(*given, processes=processes)
             for name, value in step.items():
@@ -105,7 +106,7 @@ def _policy_gradients(
     networks: Networks,
     rollout: Rollout,
     targets: Targets,
-    parts: Iterable[Tensor],
+    parts: Iterable[tuple[Tensor, float]],
     tokens: Tensor,
     config: PolicyConfig,
     *,
@@ -113,7 +114,7 @@ def _policy_gradients(
 ) -> dict[str, float]:
     """Gradients of the policy loss, summed over the parts of a step; sums over tokens of what is reported."""
     sums = dict.fromkeys(("approxkl", "clipped", "policy", "ratio", "ratio_squared"), 0.0)
-    for groups in parts:
+    for groups, weight in parts:
         sequences, features = _part(rollout, groups)
         hidden, head = networks.policy(features, sequences)
         exact: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
@@ -121,8 +122,13 @@ def _policy_gradients(
         mask, old, advantages = _aligned(
             rollout, groups, [rollout.mask, rollout.logprobs, targets.advantages], like=logprobs
         )
-        policy = losses.policy_loss(logprobs, old, advantages, mask, cliprange=config.cliprange, tokens=tokens)
-        policy.loss.backward()  # type: ignore[no-untyped-call]
+        weights = None if rollout.weights is None else _aligned(rollout, groups, [rollout.weights], like=logprobs)[0]
+        policy = losses.policy_loss(
+            logprobs, old, advantages, mask, cliprange=config.cliprange, tokens=tokens, weights=weights
+        )
+        (weight * policy.loss).backward()  # type: ignore[no-untyped-call]
+        if weight == 0:
+            continue
         with torch.no_grad():
             ratio = policy.ratio * mask
             _add(
@@ -140,7 +146,7 @@ def _value_gradients(
     networks: Networks,
     rollout: Rollout,
     targets: Targets,
-    parts: Iterable[Tensor],
+    parts: Iterable[tuple[Tensor, float]],
     tokens: Tensor,
     config: PolicyConfig,
     *,
@@ -148,15 +154,30 @@ def _value_gradients(
 ) -> dict[str, float]:
     """The same of the value loss: a pass of its own, so that the policy's activations are no longer in memory."""
     sums = dict.fromkeys(("value", "value_clipped"), 0.0)
-    for groups in parts:
+    for groups, weight in parts:
         sequences, features = _part(rollout, groups)
         values = sequences.padded(networks.values(features, sequences))
         mask, old, returns = _aligned(rollout, groups, [rollout.mask, rollout.values, targets.returns], like=values)
         value = losses.value_loss(values, old, returns, mask, cliprange=config.cliprange_value, tokens=tokens)
-        (config.vf_coef * value.loss).backward()  # type: ignore[no-untyped-call]
+        (weight * config.vf_coef * value.loss).backward()  # type: ignore[no-untyped-call]
+        if weight == 0:
+            continue
         with torch.no_grad():
             _add(sums, value=value.loss * tokens, value_clipped=value.clipped)
     return _summed(sums, networks.value_parameters(), processes)
+
+
+def _passes(minis: Sequence[Tensor], networks: Networks, processes: Processes) -> list[tuple[Tensor, float]]:
+    """This process's mini-batches of a step with their weights.
+
+    Where weights lie in shards, every process takes as many passes, and one that only keeps the others company weighs
+    nothing; gradients are then averaged over the processes, so that a sum is `count` times as much.
+    """
+    own = processes.share(minis)
+    if not networks.sharded:
+        return [(mini, 1.0) for mini in own]
+    most = -(-len(minis) // processes.count)
+    return [(mini, float(processes.count)) for mini in own] + [(minis[0], 0.0)] * (most - len(own))
 
 
 def _part(rollout: Rollout, groups: Tensor) -> tuple[Sequences, Tensor]:
@@ -173,8 +194,8 @@ def _aligned(rollout: Rollout, groups: Tensor, tensors: list[Tensor], *, like: T
 
 def _add(sums: dict[str, float], **seen: Tensor) -> None:
     """Add numbers to their sums; they come to the CPU together, so that an accelerator is waited for once."""
-    for name, number in zip(seen, torch.stack(list(seen.values())).cpu().tolist(), strict=True):
-        sums[name] += number
+    for name, value in zip(seen, torch.stack(list(seen.values())).cpu().tolist(), strict=True):
+        sums[name] += value
 
 
 def _summed(
@@ -185,6 +206,8 @@ def _summed(
         return sums
     gradients = []
     for _, parameter in parameters:
+        if is_spread(parameter):
+            continue  # its gradient is summed already
         if parameter.grad is None:  # this process had no mini-batch
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)
@@ -205,4 +228,4 @@ def _step(
     norm = torch.nn.utils.clip_grad_norm_([p for _, p in parameters], max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return number(norm)

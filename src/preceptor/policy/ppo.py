@@ -172,6 +172,8 @@ def _update(
     targets = compute_targets(rollout, kept, kl_coef=state.kl_coef, config=config)
     passes = optimize(networks, optimizer, rollout, targets, config, seed=int(seeds[1]), processes=processes)
     record = _record(drawn, rollout, scaled, state.kl_coef) | passes
+    if rollout.weights is not None:
+        record["val/importance_mean"] = float(losses.masked_mean(rollout.weights, rollout.mask))
     record |= {
         "objective/kl_coef": state.kl_coef,
         "lr": optimizer.param_groups[0]["lr"],

@@ -43,6 +43,7 @@ class Answers:
     finished: Tensor  # (B,) bool
     scores: Tensor  # (B,) as the reward model gave them
     states: LowerStates | None = None  # features that the sampler kept, of this process's own prompts
+    logprobs: Tensor | None = None  # (B, R) as another sampler than the built-in one gave them
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Rollout:
     logprobs: Tensor  # (B, R) of the policy that sampled, recomputed in training precision
     ref_logprobs: Tensor  # (B, R)
     values: Tensor  # (B, R)
+    weights: Tensor | None = None  # (B, R) that correct for what another sampler rounded
 
 
 @dataclass(frozen=True)
@@ -83,19 +85,24 @@ def sample_answers(
     An answer that ends at once is scored as the empty text. Raises DataError when a score is not a number.
     """
     own = processes.share(range(len(prompts)))
-    states = LowerStates(networks.sampled_layers) if networks.sampled_layers is not None else None
-    drawn = generate_ids(
-        networks.sampler(),
-        [prompts[index].ids for index in own],
-        eos=eos,
-        n=n,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        seed=seed,
-        streams=own,
-        batch_size=config.batch_size,
-        keep=states,
-    )
+    asked = [prompts[index].ids for index in own]
+    wanted: dict[str, Any] = {
+        "eos": eos,
+        "n": n,
+        "max_new_tokens": config.max_new_tokens,
+        "temperature": config.temperature,
+        "seed": seed,
+        "streams": own,
+    }
+    states = logprobs = None
+    if networks.outside is not None:
+        networks.outside.sync(networks.sampler())
+        answers = networks.outside.draw(asked, **wanted)
+        drawn = [[one.ids for one in rows] for rows in answers]
+        logprobs = _padded([one.logprobs for rows in answers for one in rows])
+    else:
+        states = LowerStates(networks.sampled_layers) if networks.sampled_layers is not None else None
+        drawn = generate_ids(networks.sampler(), asked, **wanted, batch_size=config.batch_size, keep=states)
     ids = torch.zeros(len(prompts), n, config.max_new_tokens, dtype=torch.long)  # token ids from 1; 0 is padding
     for index, rows in zip(own, drawn, strict=True):
         for j, row in enumerate(rows):
@@ -108,7 +115,15 @@ def sample_answers(
     sampled = [[(row[row > 0] - 1).tolist() for row in rows] for rows in ids]
     texts = own_texts if processes.count == 1 else _texts(tokenizer, sampled)
     finished = torch.tensor([answer[-1] in set(eos) for answers in sampled for answer in answers])
-    return Answers(list(prompts), sampled, texts, finished, scores.flatten(), states)
+    return Answers(list(prompts), sampled, texts, finished, scores.flatten(), states, logprobs)
+
+
+def _padded(rows: Sequence[list[float]]) -> Tensor:
+    """Rows of unlike length as (B, longest), 0 on padding."""
+    padded = torch.zeros(len(rows), max(map(len, rows)))
+    for row, numbers in zip(padded, rows, strict=True):
+        row[: len(numbers)] = torch.tensor(numbers)
+    return padded
 
 
 def _texts(tokenizer: Any, sampled: list[list[list[int]]]) -> list[str]:
@@ -152,6 +167,7 @@ def widest(answers: Answers, scores: Tensor, keep: int) -> tuple[Answers, Tensor
         answers.finished[flat],
         answers.scores[flat],
         states,
+        None if answers.logprobs is None else answers.logprobs[flat],
     )
     return kept, scores[flat]
 
@@ -171,7 +187,8 @@ def evaluate_answers(
     out = {name: torch.zeros(mask.shape) for name in ("logprobs", "ref_logprobs", "values")}
     by_length = torch.argsort(sequences.prompt_lengths + sequences.lengths.sum(1), stable=True)
     own = by_length[processes.rank :: processes.count]
-    for groups in torch.split(own, max(1, _FORWARD_ROWS // sequences.lengths.shape[1])):
+    at_once = max(1, _FORWARD_ROWS // sequences.lengths.shape[1])
+    for groups in _passes(torch.split(own, at_once), len(by_length), at_once, networks, processes):
         part = sequences.select(groups)  # rows of like length waste little on padding
         tokens = part.tokens()
         if answers.states is None or features is None:
@@ -191,7 +208,22 @@ def evaluate_answers(
     if features is None:
         raise ConfigError(f"{len(sequences.ids)} prompts are too few for {processes.count} processes: use fewer.")
     processes.add([*out.values(), *([features] if answers.states is None else [])])
-    return Rollout(sequences, features, mask, **out)
+    weights = None
+    if answers.logprobs is not None:
+        weights = losses.importance_weights(
+            out["logprobs"], answers.logprobs[:, : mask.shape[1]], mask, cap=config.importance_cap
+        )
+    return Rollout(sequences, features, mask, **out, weights=weights)
+
+
+def _passes(
+    own: Sequence[Tensor], prompts: int, at_once: int, networks: Networks, processes: Processes
+) -> Sequence[Tensor]:
+    """The passes of this process; where all must take as many, the last is taken again, which changes nothing."""
+    if not networks.sharded or not own:
+        return own
+    most = -(-len(range(0, prompts, processes.count)) // at_once)
+    return [*own, *[own[-1]] * (most - len(own))]
 
 
 def place_states(states: LowerStates, sequences: Sequences) -> Tensor:

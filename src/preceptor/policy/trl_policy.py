@@ -107,7 +107,7 @@ def build_with_trl(
         metrics = metrics_of(work_dir, state, config) | {"rows": rows}
         if state.best_update >= 0:
             restore_best(networks, state, folder=work_dir)
-        write_policy(networks, tokenizer, work_dir, out)
+        write_policy(networks.sampler(), tokenizer, work_dir, out)
     write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
     shutil.rmtree(work_dir)
     return metrics
