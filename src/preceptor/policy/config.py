@@ -28,6 +28,11 @@ class PolicyConfig(BaseModel):
         "hydra", description="hydra trains the top layers on a frozen trunk; full trains all, with a critic."
     )
     train_layers: int = Field(6, ge=1, description="Top layers trained in hydra mode.")
+    lora_rank: int = Field(
+        0,
+        ge=0,
+        description="Hydra mode: rank of the updates that the top layers' matrices get; 0 trains them whole.",
+    )
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="Arithmetic of matrix products.")
 
     learning_rate: float = Field(1.4e-5, gt=0, description="AdamW rate of the policy.")
@@ -146,6 +151,8 @@ class PolicyConfig(BaseModel):
             raise ValueError("batch_size must be a multiple of mini_batch_size")
         if self.batch_size % self.answers_per_prompt:
             raise ValueError("batch_size must be a multiple of answers_per_prompt")
+        if self.lora_rank and self.mode != "hydra":
+            raise ValueError("lora_rank goes with mode hydra")
         if self.max_updates == 0 and not (self.algorithm == "ppo" and self.warm_start_epochs):
             raise ValueError("max_updates 0 trains nothing without warm_start_epochs")
         if self.draws_per_prompt is not None and self.draws_per_prompt < self.answers_per_prompt:

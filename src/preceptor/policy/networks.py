@@ -30,6 +30,7 @@ from preceptor.policy.blocks import (
     upper_body,
 )
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.lora import add_low_rank, plain_state
 from preceptor.policy.packed import attend_row_by_row, run_packed
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.sequences import Sequences
@@ -81,7 +82,13 @@ def make_networks(model: Any, config: PolicyConfig, *, processes: Processes = AL
         model.set_attn_implementation(attention_for(place))
     networks: Networks
     if config.mode == "hydra":
-        networks = HydraNetworks(model, train_layers=config.train_layers, precision=config.precision, seed=config.seed)
+        networks = HydraNetworks(
+            model,
+            train_layers=config.train_layers,
+            lora_rank=config.lora_rank,
+            precision=config.precision,
+            seed=config.seed,
+        )
     elif config.sharding == "fsdp":
         from preceptor.policy.sharded import ShardedNetworks
 
@@ -110,7 +117,7 @@ class _WithReference(abc.ABC):
     @torch.no_grad()
     def refresh_reference(self) -> None:
         """Make the present policy the reference, after a supervised warm start."""
-        self._reference.load_state_dict(self.trained.state_dict())
+        self._reference.load_state_dict(plain_state(self.trained))
         self._reference_moved = True
 
     def reference_state(self) -> dict[str, Tensor]:
@@ -126,9 +133,9 @@ class _WithReference(abc.ABC):
 
 
 class HydraNetworks(_WithReference):
-    """A frozen trunk in the compute precision under trained top layers in float32."""
+    """A frozen trunk in the compute precision under top layers in float32, trained whole or by low-rank updates."""
 
-    def __init__(self, model: Any, *, train_layers: int, precision: str, seed: int) -> None:
+    def __init__(self, model: Any, *, train_layers: int, precision: str, seed: int, lora_rank: int = 0) -> None:
         body = body_of(model)
         count = len(layers_of(body))
         if not 1 <= train_layers < count:
@@ -138,6 +145,8 @@ class HydraNetworks(_WithReference):
         self.top = upper_body(body, train_layers)
         self._reference = copy.deepcopy(self.top)
         self.top.requires_grad_(True)
+        if lora_rank:
+            add_low_rank(self.top, lora_rank, seed=seed)
         self._model = cast_weights(model, precision)
         self.trunk = lower_body(body, count - train_layers)
         self.sampled_layers = count - train_layers if is_plain_llama(model) else None
@@ -169,7 +178,7 @@ class HydraNetworks(_WithReference):
 
     def policy_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the policy's optimizer moves."""
-        yield from self.top.named_parameters(prefix="policy")
+        yield from ((name, p) for name, p in self.top.named_parameters(prefix="policy") if p.requires_grad)
 
     def value_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the values' optimizer moves."""
@@ -180,7 +189,7 @@ class HydraNetworks(_WithReference):
         """The whole language model in the compute precision, with the present weights."""
         body, trained = body_of(self._model), layers_of(self.top)
         for target, source in zip(layers_of(body)[-len(trained) :], trained, strict=True):
-            target.load_state_dict(source.state_dict())
+            target.load_state_dict(plain_state(source))
         norm_of(body).load_state_dict(norm_of(self.top).state_dict())
         return self._model
 

@@ -11,17 +11,17 @@ _CRITIC = {"value_learning_rate", "cliprange_value", "vf_coef", "gamma", "lam", 
 _CONTROL = {"adap_kl_ctrl", "kl_target", "kl_horizon", "early_stopping", "target_kl"}
 _SAMPLING = {"ppo_epochs", "cliprange", "answers_per_prompt", "gradient_accumulation_steps", "score_clip"}
 _MEMORY = {"gradient_checkpointing"}
-_DRAWS = {"draws_per_prompt"}
+_OWN = {"draws_per_prompt", "lora_rank"}
 _SCALE = {"sharding", "sampler", "sampler_memory", "importance_cap"}
 _DATA = {"preferences_file"}
 
 # what each algorithm has no use for; a setting that would change nothing is a mistake of whoever set it
 _UNUSED: dict[str, set[str]] = {
     "ppo": _DATA,
-    "rloo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _DRAWS | _DATA,
-    "grpo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _DRAWS | _DATA,
-    "dpo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _DRAWS | _SAMPLING,
-    "kto": _CRITIC | _CONTROL | _MEMORY | _SCALE | _DRAWS | _SAMPLING,
+    "rloo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _OWN | _DATA,
+    "grpo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _OWN | _DATA,
+    "dpo": _CRITIC | _CONTROL | _MEMORY | _SCALE | _OWN | _SAMPLING,
+    "kto": _CRITIC | _CONTROL | _MEMORY | _SCALE | _OWN | _SAMPLING,
 }
 
 
