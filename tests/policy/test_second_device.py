@@ -39,7 +39,8 @@ def test_a_second_device_learns_the_same_and_refuses_nothing_that_was_left_on_th
     assert operations > 10_000
     for here, there in zip(read_metrics(cpu / "metrics.jsonl"), read_metrics(twin / "metrics.jsonl"), strict=True):
         for name in here.keys() - {"eps"}:
-            assert there[name] == pytest.approx(here[name], rel=1e-3, abs=1e-4), name
+            near = 0.03 if "clipfrac" in name else 1e-4  # one token may stand on the edge of the clip
+            assert there[name] == pytest.approx(here[name], rel=1e-3, abs=near), name
     weights, others = load_file(cpu / "weights.safetensors"), load_file(twin / "weights.safetensors")
     for name, weight in weights.items():
         assert torch.allclose(others[name], weight, atol=1e-4), name

@@ -79,6 +79,13 @@ def fuse_activations(model: Any) -> None:
             layer.mlp.act = nn.GELU(approximate="tanh")
 
 
+def cast_weights(model: Any, precision: str) -> Any:
+    """Cast parameters, not buffers: rope frequencies in bfloat16 would misplace every token."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(getattr(torch, precision))
+    return model
+
+
 def small_critic(width: int, seed: int) -> nn.Module:
     """Two layers on normalized features; the last starts at zero, so the first values are all 0."""
     with torch.random.fork_rng(devices=[]):

@@ -21,6 +21,7 @@ from preceptor.modeling.device import attention_for
 from preceptor.modeling.products import fast_products
 from preceptor.policy.blocks import (
     body_of,
+    cast_weights,
     fuse_activations,
     layers_of,
     lower_body,
@@ -31,7 +32,7 @@ from preceptor.policy.blocks import (
 )
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.lora import add_low_rank, plain_state
-from preceptor.policy.packed import attend_row_by_row, run_packed
+from preceptor.policy.packed import ATTENTION, attend_row_by_row, run_packed
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.sequences import Sequences
 from preceptor.policy.shards import spread
@@ -275,7 +276,7 @@ class FullNetworks(_WithReference):
 
 def _run(body: Any, precision: str, sequences: Sequences, **inputs: Tensor) -> Tensor:
     weight = next(body.parameters())
-    if weight.device.type == "cpu":
+    if body.config._attn_implementation == ATTENTION:  # on the CPU
         with fast_products(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             return run_packed(body, sequences, **inputs)
     seen = sequences.attention()
@@ -296,10 +297,3 @@ def _states_in(hidden: Tensor, sequences: Sequences) -> Tensor:
     """Of states (G, T, d), those from which the N real answer tokens were drawn, (N, d)."""
     rows, columns = sequences.states()
     return hidden[rows.to(hidden.device), columns.to(hidden.device)]
-
-
-def cast_weights(model: Any, precision: str) -> Any:
-    """Cast parameters, not buffers: rope frequencies in bfloat16 would misplace every token."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(getattr(torch, precision))
-    return model

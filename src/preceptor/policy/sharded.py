@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from preceptor.policy.blocks import body_of, layers_of
-from preceptor.policy.networks import FullNetworks, cast_weights
+from preceptor.policy.blocks import body_of, cast_weights, layers_of
+from preceptor.policy.networks import FullNetworks
 from preceptor.policy.processes import Processes
 
 
@@ -91,7 +91,7 @@ class _Reader(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.config = model, model.config
 
     def forward(self, **inputs: Any) -> Any:
         return body_of(self.model)(**inputs)

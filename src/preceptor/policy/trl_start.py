@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from preceptor.errors import DataError, InputError
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
+from preceptor.policy.blocks import cast_weights
 from preceptor.policy.build import WARM_START_FILE, warm_started
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import FullNetworks, cast_weights, make_networks
+from preceptor.policy.networks import FullNetworks, make_networks
 from preceptor.policy.ppo import Progress
 from preceptor.policy.preference_data import Encoder
 from preceptor.policy.rollout import Prompt, Score, sample_answers

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
@@ -85,6 +86,17 @@ class SecondDevice(TorchDispatchMode):
             return known[id(value)] if id(value) in known else Twin(value)
 
         return tree_map(outside, result)
+
+
+class Creation(TorchFunctionMode):
+    """Inside, `torch.tensor` makes its tensor on the CPU first: it would not ask `SecondDevice`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.tensor and torch.device(kwargs.get("device") or "cpu").type == NAME:
+            where = kwargs.pop("device")
+            return func(*args, **kwargs).to(where)
+        return func(*args, **kwargs)
 
 
 def move(module: torch.nn.Module) -> None:

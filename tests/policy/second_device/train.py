@@ -49,17 +49,18 @@ def main(device: str, folder: Path, mode: str, out: Path) -> None:
     model, tokenizer = load_policy(folder)
     prompts = [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in (f"Question {10**i}" for i in range(8))]
     on_device: Any = nullcontext()
+    made: Any = nullcontext()
     if device != "cpu":
-        from device import SecondDevice, move
+        from device import Creation, SecondDevice, move
 
-        on_device = SecondDevice()
+        on_device, made = SecondDevice(), Creation()
         with on_device:
             move(model)
 
     def score(asked: Any, texts: Any) -> Any:
         return np.array([text.count("e") / max(1, len(text)) for text in texts])
 
-    with on_device:
+    with on_device, made:
         networks = layouts.make_networks(model, config)
         eos = eos_ids(model, tokenizer)
         examples = [(prompt, encode_answer(tokenizer, "Eat less. See her.", eos=eos[0])) for prompt in prompts * 2]
