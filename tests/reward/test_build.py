@@ -93,7 +93,8 @@ def test_the_stage_publishes_an_artifact_with_its_dataset_as_parent(
     assert "held-out pairs" in result.summary
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
-    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 1
+    kept = sorted(path.name for path in (tmp_path / "cache" / "embeddings").iterdir())
+    assert [name.startswith("pooled-") for name in kept] == [False, True]  # the texts' vectors, the probe's inputs
 
 
 def test_a_canceled_training_publishes_nothing(tmp_path: Path, write_rows: Any, planted: Any) -> None:
