@@ -31,7 +31,7 @@ from preceptor.policy.held_out import ANSWERS_FILE
 from preceptor.stats.intervals import student_mean
 
 # a full roll-out costs about four times a hydra one, so that roll-outs are half the size of the planted preference's
-SHARED: dict[str, Any] = SETTINGS | {"batch_size": 32, "answers_per_prompt": 4, "held_out_prompts": 24}
+SHARED: dict[str, Any] = SETTINGS | {"batch_size": 32, "answers_per_prompt": 4, "held_out_prompts": 48}
 # rates at which both move about as far in a roll-out
 MODES: dict[str, dict[str, Any]] = {
     "hydra": {"mode": "hydra", "learning_rate": 1e-4},
@@ -83,7 +83,8 @@ def main() -> None:
     for seed in arguments.seeds:
         for mode, own in MODES.items():
             fields = SHARED | own | {"seed": seed, "max_updates": arguments.updates, "evaluate_every": arguments.every}
-            config = PolicyConfig(**fields, reward_model=str(reward), prompts_file=prompts, checkpoint_every=1000)
+            files = {"reward_model": str(reward), "prompts_file": prompts, "checkpoint_every": 1000}
+            config = PolicyConfig(**fields | files)
             out, began = arguments.work / f"{mode}-{seed}", time.process_time()
             train(base, reward, arguments.work / "pairs.jsonl", config, out)
             looks, spent = curve(out / ANSWERS_FILE), time.process_time() - began

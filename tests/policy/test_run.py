@@ -150,7 +150,9 @@ def test_the_defaults_are_those_of_the_seed_document() -> None:
 
 
 def test_the_demo_settings_are_a_valid_config() -> None:
-    assert PolicyConfig(reward_model="x", **DEMO).answers_per_prompt > 1
+    config = PolicyConfig(reward_model="x", **DEMO)
+    assert config.answers_per_prompt > 1
+    assert config.held_out_prompts * config.held_out_answers >= 32  # with fewer the published policy is left to chance
 
 
 def _context(settings: Settings, engine: sa.Engine, store: ArtifactStore, **fields: Any) -> StageContext:
