@@ -25,7 +25,7 @@ from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import make_networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import train
-from preceptor.policy.processes import join_processes
+from preceptor.policy.processes import join_processes, leave
 from preceptor.policy.rollout import Prompt
 
 folder, out, mode, accumulation = sys.argv[1:]
@@ -44,6 +44,7 @@ train(
     eos=eos_ids(model, tokenizer), folder=Path(out) / str(processes.rank), settings={},
     progress=lambda *_: None, is_canceled=lambda: False, held_out=prompts[:3], processes=processes,
 )
+leave(0)
 """
 
 

@@ -33,7 +33,7 @@ from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import make_networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import train
-from preceptor.policy.processes import join_processes
+from preceptor.policy.processes import join_processes, leave
 from preceptor.policy.rollout import Prompt
 from preceptor.policy.shards import gather
 
@@ -71,6 +71,7 @@ if sharding == "fsdp":
     held = sum(p.to_local().numel() for _, p in networks.policy_parameters())
     whole = sum(p.numel() for _, p in networks.policy_parameters())
     assert held < 0.6 * whole, (held, whole)
+leave(0)
 """
 
 STAGE = """

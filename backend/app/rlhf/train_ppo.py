@@ -90,4 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if "WORLD_SIZE" in os.environ:
+        from preceptor.policy.processes import leave
+
+        leave(code)
+    sys.exit(code)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -89,5 +90,20 @@ def join_processes(device: DeviceName = "auto") -> Processes:
     from accelerate import PartialState
 
     state = PartialState(cpu=place.type == "cpu")
-    atexit.register(state.destroy_process_group)  # gloo's threads abort a process that ends before they are joined
+    atexit.register(state.destroy_process_group)
     return Processes(state.process_index, state.num_processes, place)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with `code`, at once where torchrun started several.
+
+    Threads of gloo outlive its process group and now and then abort a process that tears C++ down beneath them: the
+    work was done and written, yet torchrun would call it failed.
+    """
+    if process_count() > 1:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
