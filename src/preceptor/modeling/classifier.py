@@ -100,13 +100,10 @@ def forward_scores(model: Any, rows: Sequence[EncodedPair], *, bfloat16: bool, t
 
 def distinct_rows(rows: Sequence[EncodedPair]) -> tuple[list[EncodedPair], list[int]]:
     """The rows without repetitions, and which of them each row is: several clinicians judge one answer."""
-    kept: dict[tuple[int, ...], EncodedPair] = {}
-    numbers: dict[tuple[int, ...], int] = {}
-    for row in rows:
-        key = _content(row)
-        numbers.setdefault(key, len(numbers))
-        kept.setdefault(key, row)
-    return list(kept.values()), [numbers[_content(row)] for row in rows]
+    contents = [_content(row) for row in rows]
+    kept = dict(zip(contents, rows, strict=True))
+    numbers = {content: number for number, content in enumerate(kept)}
+    return list(kept.values()), [numbers[content] for content in contents]
 
 
 def _content(row: EncodedPair) -> tuple[int, ...]:

@@ -144,9 +144,8 @@ class LlamaDecoder:
         x = self.embed[ids]  # (B, P, d)
         before = torch.ones(prompt, prompt, dtype=torch.bool, device=ids.device).tril()
         seen = before & mask[:, None].bool()  # (B, P, P)
-        seen = seen | torch.eye(
-            prompt, dtype=torch.bool, device=ids.device
-        )  # a padded query reads itself: no row of all -inf
+        # a padded query reads itself: no row of all -inf
+        seen = seen | torch.eye(prompt, dtype=torch.bool, device=ids.device)
         bias = x.new_zeros(seen.shape).masked_fill(~seen, float("-inf"))[:, None, None]  # (B, 1, 1, P, P)
         cos, sin = self.rotary(x, positions)
         cos, sin = cos[:, :, None], sin[:, :, None]  # (B, P, 1, D)
