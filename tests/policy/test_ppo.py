@@ -319,6 +319,35 @@ def test_the_adaptive_coefficient_moves_and_the_fixed_one_does_not(
     assert fixed == [0.01] * 3
 
 
+def test_rates_rise_over_the_first_steps_and_the_rise_survives_a_stop(
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+) -> None:
+    # 4 optimizer steps a roll-out: the sixth step, and the height, fall into the second
+    config = small_config(warmup_steps=6, epochs=10, max_updates=3, early_stopping=False, checkpoint_every=1)
+    whole, _ = _train(tiny_llama, config, letter_score, tmp_path / "whole")
+    with pytest.raises(RunCanceled):
+        _train(tiny_llama, config, letter_score, tmp_path / "parts", stop_after=1)
+    resumed, _ = _train(tiny_llama, config, letter_score, tmp_path / "parts")
+    for folder in ("whole", "parts"):
+        rates = [row["lr"] for row in read_metrics(tmp_path / folder / "metrics.jsonl")]
+        assert rates == pytest.approx([3e-3 * 4 / 6, 3e-3, 3e-3])
+    pairs = zip(whole.policy_parameters(), resumed.policy_parameters(), strict=True)
+    assert all(torch.equal(a, b) for (_, a), (_, b) in pairs)
+
+
+def test_the_first_step_of_a_rising_rate_moves_less(
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+) -> None:
+    once = {"max_updates": 1, "ppo_epochs": 1, "mini_batch_size": 16}
+    start = [p.clone() for _, p in make_networks(load_policy(tiny_llama)[0], small_config()).policy_parameters()]
+    moved = []
+    for steps in (0, 4):
+        networks, _ = _train(tiny_llama, small_config(warmup_steps=steps, **once), letter_score, tmp_path / str(steps))
+        ends = [p.detach() for _, p in networks.policy_parameters()]
+        moved.append(float(sum((end - begin).abs().sum() for end, begin in zip(ends, start, strict=True))))
+    assert moved[1] == pytest.approx(moved[0] / 4, rel=1e-3)
+
+
 def test_every_pass_sees_every_prompt_once_in_a_new_order(small_config: Callable[..., PolicyConfig]) -> None:
     prompts = [Prompt(str(i), [i]) for i in range(8)]
     config = small_config(batch_size=4, mini_batch_size=4, epochs=2)

@@ -39,6 +39,7 @@ class PolicyConfig(BaseModel):
     value_learning_rate: float | None = Field(
         None, gt=0, description="AdamW rate of the values; default: the policy's, and 1e-3 in hydra mode."
     )
+    warmup_steps: int = Field(0, ge=0, description="Optimizer steps over which PPO's rates rise to their height.")
     batch_size: int = Field(16, ge=1, description="Answers in one roll-out.")
     mini_batch_size: int = Field(4, ge=1, description="Answers in one forward and backward pass.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Mini-batches an optimizer step.")

@@ -11,7 +11,7 @@ _CRITIC = {"value_learning_rate", "cliprange_value", "vf_coef", "gamma", "lam", 
 _CONTROL = {"adap_kl_ctrl", "kl_target", "kl_horizon", "early_stopping", "target_kl"}
 _SAMPLING = {"ppo_epochs", "cliprange", "answers_per_prompt", "gradient_accumulation_steps", "score_clip"}
 _MEMORY = {"gradient_checkpointing"}
-_OWN = {"draws_per_prompt", "lora_rank"}
+_OWN = {"draws_per_prompt", "lora_rank", "warmup_steps"}
 _SCALE = {"sharding", "sampler", "sampler_memory", "importance_cap"}
 _DATA = {"preferences_file"}
 
