@@ -65,7 +65,7 @@ def ours(mode: str, size: str, updates: int, response: int) -> dict[str, float]:
     from preceptor.policy import ppo
     from preceptor.policy.checkpoint import RunState
     from preceptor.policy.config import PolicyConfig
-    from preceptor.policy.networks import make_networks
+    from preceptor.policy.layouts import make_networks
     from preceptor.policy.optimize import make_optimizer
     from preceptor.policy.rollout import Prompt
 

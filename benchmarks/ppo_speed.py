@@ -38,7 +38,7 @@ def ours(mode: str, *, size: str, updates: int, response: int, precision: str) -
     from preceptor.policy.checkpoint import RunState
     from preceptor.policy.config import PolicyConfig
     from preceptor.policy.freed_memory import keep_freed_memory
-    from preceptor.policy.networks import make_networks
+    from preceptor.policy.layouts import make_networks
     from preceptor.policy.optimize import make_optimizer
     from preceptor.policy.rollout import Prompt
 

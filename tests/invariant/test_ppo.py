@@ -13,8 +13,9 @@ import torch
 from preceptor.modeling.generate import pad_left
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.logprobs import token_logprobs
-from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer, optimize
 from preceptor.policy.rollout import Answers, Prompt, Rollout, compute_targets, evaluate_answers, sample_answers
 from preceptor.policy.sequences import pack

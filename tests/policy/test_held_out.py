@@ -19,9 +19,10 @@ from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import Measured, drop_older, held_out_reward, judge, measure, restore_best
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import read_metrics
-from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import train
 from preceptor.policy.prompts import load_held_out

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.lora import add_low_rank, plain_state
-from preceptor.policy.networks import make_networks
 from preceptor.policy.run import train_with_ppo
 
 FAST: dict[str, Any] = {

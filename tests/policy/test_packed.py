@@ -15,7 +15,7 @@ from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.blocks import body_of
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.freed_memory import keep_freed_memory
-from preceptor.policy.networks import make_networks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.optimize import optimize
 from preceptor.policy.packed import run_packed
 from preceptor.policy.rollout import Rollout, Targets

@@ -17,8 +17,9 @@ from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.blocks import layers_of
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.metrics import read_metrics
-from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import planned_updates, prompts_of_update, train
 from preceptor.policy.rollout import Prompt

@@ -22,7 +22,7 @@ from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import make_networks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import train
 from preceptor.policy.processes import join_processes, leave

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import make_networks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.optimize import optimize
 from preceptor.policy.rollout import Answers, Prompt, Targets, compute_targets, evaluate_answers
 

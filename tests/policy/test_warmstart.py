@@ -13,7 +13,7 @@ from preceptor.errors import DataError
 from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import make_networks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.rollout import Prompt
 from preceptor.policy.warmstart import encode_answer, warm_start
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import make_networks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.rollout import Answers, Prompt, evaluate_answers, sample_answers, widest
 
 

@@ -26,9 +26,10 @@ from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoi
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.freed_memory import keep_freed_memory
 from preceptor.policy.held_out import ANSWERS_FILE, restore_best
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
-from preceptor.policy.networks import Networks, make_networks
+from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import Progress, train
 from preceptor.policy.processes import ALONE, Processes

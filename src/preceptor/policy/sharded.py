@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from preceptor.policy.blocks import body_of, cast_weights, layers_of
-from preceptor.policy.networks import FullNetworks
+from preceptor.policy.full import FullNetworks
 from preceptor.policy.processes import Processes
 
 

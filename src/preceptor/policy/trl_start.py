@@ -17,7 +17,8 @@ from preceptor.policy.blocks import cast_weights
 from preceptor.policy.build import WARM_START_FILE, warm_started
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.networks import FullNetworks, make_networks
+from preceptor.policy.full import FullNetworks
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.ppo import Progress
 from preceptor.policy.preference_data import Encoder
 from preceptor.policy.rollout import Prompt, Score, sample_answers

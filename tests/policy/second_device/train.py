@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.sequences import encode_prompt
-from preceptor.policy import networks as layouts
+from preceptor.policy import layouts
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import restore_best
