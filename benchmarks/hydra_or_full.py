@@ -35,7 +35,7 @@ SHARED: dict[str, Any] = SETTINGS | {"batch_size": 32, "answers_per_prompt": 4, 
 # rates at which both move about as far in a roll-out
 MODES: dict[str, dict[str, Any]] = {
     "hydra": {"mode": "hydra", "learning_rate": 1e-4},
-    "full": {"mode": "full", "learning_rate": 1e-5},
+    "full": {"mode": "full", "learning_rate": 3e-5},
 }
 Look = tuple[float, float]  # nats an answer from the base, share that follows the rule
 
@@ -68,9 +68,9 @@ def main() -> None:
     )
     parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder with converted models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--updates", type=int, default=8, help="roll-outs of each run")
+    parser.add_argument("--updates", type=int, default=4, help="roll-outs of each run")
     parser.add_argument("--every", type=int, default=2, help="roll-outs between two looks")
-    parser.add_argument("--nats", type=float, nargs="+", default=[1.0, 2.0, 4.0])
+    parser.add_argument("--nats", type=float, nargs="+", default=[0.5, 1.0, 2.0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     base = resolve_model("gpt2", models_dir=arguments.home / "models")
