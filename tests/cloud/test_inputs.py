@@ -15,6 +15,7 @@ from preceptor.errors import GateRefused, InputError, NotFoundError, StorageErro
 from preceptor.evaluate.config import EvaluateConfig
 from preceptor.pipeline import config_class
 from preceptor.policy.config import PolicyConfig
+from preceptor.privacy.scrub import SCRUBBER_VERSION
 from preceptor.reward.config import RewardConfig
 from preceptor.settings import Settings
 
@@ -62,6 +63,25 @@ def test_files_and_folders_that_nothing_vouches_for_stay(home: Settings, make_da
             plan_job("reward", config, home)
     with pytest.raises(NotFoundError, match="dataset-0123456789abcdef"):
         plan_job("reward", RewardConfig(dataset="dataset-0123456789abcdef"), home)
+
+
+def test_the_ties_beside_a_file_of_pairs_go_along_and_pass_the_gate(home: Settings, tmp_path: Path) -> None:
+    from preceptor.prepare.files import export_dataset
+
+    file = tmp_path / "pairs.jsonl"
+    said = {"records": 2, "scrubbed": 2, "recognizers": {SCRUBBER_VERSION: 2}, "fail_closed": True}
+    row = {"prompt": "p", "chosen": "good", "rejected": "bad"}
+    export_dataset(file, pairs=[row], prompts=[], ties=[row], about={"deidentification": said})
+    job = plan_job("reward", RewardConfig(dataset=str(file)), home)
+    [sent] = job.inputs
+    assert sorted(sent.files) == ["pairs.jsonl", "pairs.ties.jsonl"]
+    assert all(sent.path is not None and (sent.path / name).is_file() for name in sent.files)
+    assert job.flags["dataset"] == "channel:dataset/pairs.jsonl"
+    export_dataset(file, pairs=[row], prompts=[], about={"deidentification": said})
+    assert plan_job("reward", RewardConfig(dataset=str(file)), home).digest != job.digest
+    (tmp_path / "pairs.ties.jsonl").write_text('{"prompt": "of another origin"}\n')
+    with pytest.raises(GateRefused, match=r"pairs\.ties\.jsonl stays here"):
+        plan_job("reward", RewardConfig(dataset=str(file)), home)
 
 
 def test_every_path_in_a_policy_config_passes_the_gate(

@@ -161,6 +161,12 @@ def test_the_chosen_answer_of_pairs_is_not_always_a(load: Load, engine: sa.Engin
     assert 5 < sum(row["preferred"] == "a" for row in rows) < 35
 
 
+def test_a_tie_among_pairs_prefers_neither_answer(load: Load, engine: sa.Engine) -> None:
+    load(lines(PAIR | {"metadata": {"label": 0.5}}))
+    [row] = stored(engine, "rlhf_preferences")
+    assert (row["outcome"], row["preferred"]) == ("tie", None)
+
+
 def test_a_row_by_plain_sql_is_recognized(load: Load, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO users (id) VALUES (123)")

@@ -55,6 +55,7 @@ def test_preference_rows_become_pairs(tmp_path: Path) -> None:
     rows.append({**rows[0], "prompt": "Question 9?", "preferred": "tie"})
     prepared = prepare_file(write(tmp_path / "preferences.jsonl", rows))
     assert [(item.chosen, item.rejected) for item, _ in prepared.pairs] == [("no", "yes")] * 4
+    assert [(item.prompt, item.label) for item, _ in prepared.ties] == [("Question 9?", 0.5)]
 
 
 def test_a_correction_of_a_well_rated_answer_is_preferred_to_it(tmp_path: Path) -> None:
@@ -82,6 +83,31 @@ def test_a_prepared_file_prepares_to_itself(tmp_path: Path) -> None:
     assert [(r["prompt"], r["chosen"], r["metadata"]["split"]) for r in again] == [
         (r["prompt"], r["chosen"], r["metadata"]["split"]) for r in first
     ]
+
+
+def tie(number: int, **values: Any) -> dict[str, Any]:
+    return pair(number, chosen=f"Wait {number}", metadata={"label": 0.5, **values})
+
+
+def test_ready_ties_stay_ties_and_lie_with_the_pairs_of_their_prompt(tmp_path: Path) -> None:
+    splits = ["train", "train", "test"]
+    rows = [pair(n, metadata={"split": split}) for n, split in enumerate(splits)]
+    rows += [tie(2, split="train"), tie(8, split="test"), tie(9)]
+    judged = {"prompt": "Question 7?", "response_a": "yes", "response_b": "no", "preferred": "tie"}
+    prepared = prepare_file(write(tmp_path / "pairs.jsonl", [*rows, judged]))
+    assert [(item.prompt, split) for item, split in prepared.pairs] == [
+        (f"Question {n}?", split) for n, split in enumerate(splits)
+    ]
+    assert {item.prompt: split for item, split in prepared.ties} == {
+        "Question 2?": "test", "Question 8?": "test", "Question 9?": "train", "Question 7?": "train",
+    }  # fmt: skip
+    assert dict(prepared.prompts) == {item.prompt: split for item, split in (*prepared.pairs, *prepared.ties)}
+    assert prepared.judgements == 7
+
+
+def test_a_file_of_ties_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ties\.jsonl: every row is a tie"):
+        prepare_file(write(tmp_path / "ties.jsonl", [tie(n) for n in range(4)]))
 
 
 def test_a_split_that_parts_one_prompt_is_made_anew(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ def test_a_database_made_by_hand_becomes_a_dataset(seed_database: str, command: 
     assert manifest["files"][output.name]["sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
     assert {source["source_id"] for source in manifest["sources"]} >= {"pref_1", "fb_11", "fb_15"}
     assert len(read(output.parent / "preferences.prompts.jsonl")) == 10
+    assert manifest["files"]["preferences.ties.jsonl"]["rows"] == 0
+    assert read(output.parent / "preferences.ties.jsonl") == []
     processed = sa.create_engine(sa.make_url(seed_database).set(drivername="postgresql+psycopg"))
     with processed.connect() as connection:
         assert connection.exec_driver_sql("SELECT bool_and(processed) FROM rlhf_preferences").scalar() is True
@@ -132,6 +134,31 @@ def test_a_feedback_file_works_without_a_database(main: Main, tmp_path: Path) ->
     source.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     assert main(["--feedback-file", str(source), "--output", str(tmp_path / "out.jsonl")]) == 0
     assert {row["prompt"] for row in read(tmp_path / "out.jsonl")} == {f"Q{n} for [NAME_1]" for n in range(4)}
+
+
+def test_ties_are_exported_beside_the_pairs_and_do_not_outlive_their_judgements(main: Main, tmp_path: Path) -> None:
+    source, out = tmp_path / "judged.jsonl", tmp_path / "out.jsonl"
+    rows = [
+        {"prompt": f"Question {n}?", "response_a": "yes", "response_b": "no", "preferred": preferred}
+        for n, preferred in enumerate(["a", "a", "b", "b", "tie", "tie"])
+    ]
+
+    def exported(judged: list[dict[str, Any]]) -> dict[str, Any]:
+        source.write_text("".join(json.dumps(row) + "\n" for row in judged))
+        assert main(["--feedback-file", str(source), "--output", str(out)]) == 0
+        return dict(json.loads((tmp_path / "out.jsonl.manifest.json").read_text()))
+
+    manifest, pairs = exported(rows), out.read_bytes()
+    ties = read(tmp_path / "out.ties.jsonl")
+    assert [row["prompt"] for row in ties] == ["Question 4?", "Question 5?"]
+    assert {row["metadata"]["label"] for row in ties} == {0.5}
+    digest = hashlib.sha256((tmp_path / "out.ties.jsonl").read_bytes()).hexdigest()
+    assert manifest["files"]["out.ties.jsonl"] == {"rows": 2, "sha256": digest}
+    assert manifest["counts"]["ties"] == 2
+    assert {source["source_id"] for source in manifest["sources"]} == {f"line_{n}" for n in range(1, 7)}
+    assert exported(rows[:4])["files"]["out.ties.jsonl"]["rows"] == 0
+    assert (tmp_path / "out.ties.jsonl").read_bytes() == b""
+    assert out.read_bytes() == pairs
 
 
 @pytest.mark.parametrize(

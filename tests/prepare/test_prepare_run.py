@@ -91,6 +91,38 @@ def test_what_is_withdrawn_after_curation_stays_out(context: StageContext, fill:
     assert sources == {f"preference:pref_{p}_1:1" for p in range(2, 9)}
 
 
+def test_ties_lie_apart_and_leave_with_their_consent(context: StageContext, fill: Fill, sql: Sql) -> None:
+    from datasets import load_from_disk
+
+    fill(clinicians=3)
+    sql("UPDATE rlhf_preferences SET preferred = NULL, outcome = 'tie' WHERE clinician_id = 3")
+    curate(CurateConfig(), context)
+    result = run(PrepareConfig(), context)
+    artifact = context.store.open(str(result.artifact_id), verify=True)
+    ties = rows(context, artifact.id, "ties.jsonl")
+    assert {row["metadata"]["label"] for row in ties} == {0.5}
+    assert "ties.jsonl" in artifact.files
+    assert result.metrics["ties"] == len(ties) == 8
+    assert result.metrics["pairs"] == 16
+    splits = {row["prompt"]: row["split"] for row in rows(context, artifact.id, "prompts.jsonl")}
+    assert all(row["metadata"]["split"] == splits[row["prompt"]] for row in ties)
+    tied = {f"pref_{p}_3" for p in range(1, 9)}
+    members = sql("SELECT source_id FROM dataset_members WHERE artifact_id = :a", a=artifact.id)
+    assert tied < {member[0] for member in members}
+    listed = load_from_disk(str(artifact.path / "dataset"))
+    assert sum(len(split) for split in listed.values()) == 16
+
+    sql("UPDATE rlhf_preferences SET withdrawn_at = now() WHERE preference_id = 'pref_1_3'")
+    fewer = run(PrepareConfig(), context)
+    assert fewer.metrics["ties"] == 7
+    with session_scope(context.engine) as session:
+        withdraw_consent(session, 3)
+    none = context.store.open(str(run(PrepareConfig(), context).artifact_id))
+    assert (none.path / "ties.jsonl").read_bytes() == b""
+    assert not tied & {row["source_id"] for row in rows(context, none.id, "sources.jsonl")}
+    assert (none.path / "preferences.jsonl").read_bytes() == (artifact.path / "preferences.jsonl").read_bytes()
+
+
 def test_simulated_clinicians_count_only_when_asked_for(context: StageContext, fill: Fill, sql: Sql) -> None:
     fill()
     sql("UPDATE users SET is_simulated = true WHERE id = 2")

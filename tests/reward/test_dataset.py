@@ -54,6 +54,70 @@ def test_a_dataset_folder_brings_its_prompts(tmp_path: Path, write_rows: Any) ->
     assert read_pairs(tmp_path).prompts == (("a", "train"), ("b", "test"), ("unjudged", "train"))
 
 
+PAIRS = [row("a", split="train"), row("b", split="validation"), row("c", split="test")]
+
+
+def tie(prompt: str, **metadata: Any) -> dict[str, Any]:
+    return row(prompt, "one", "other", label=0.5, **metadata)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ties", "folder"),
+    [("preferences.jsonl", "ties.jsonl", True), ("mine.jsonl", "mine.ties.jsonl", False)],
+    ids=["folder", "file"],
+)
+def test_ties_are_read_from_beside_the_pairs(
+    tmp_path: Path, write_rows: Any, pairs: str, ties: str, folder: bool
+) -> None:
+    file = write_rows(PAIRS, pairs)
+    path = tmp_path if folder else file
+    assert read_pairs(path).of("train", "validation", "test") == list(read_pairs(file).pairs)
+    own = [tie("d", split="test"), tie("e"), row("e", "same", "same", label=0.5)]
+    write_rows([tie("b", split="train", rater="r"), tie("c", split="train"), *own], ties)
+    data = read_pairs(path)
+    assert {pair.prompt: pair.split for pair in data.pairs if pair.is_tie} == {
+        "b": "validation", "c": "test", "d": "test", "e": "train",
+    }  # fmt: skip
+    assert [pair.prompt for pair in data.pairs if not pair.is_tie] == ["a", "b", "c"]
+    assert (data.identical, data.leaked) == (1, 0)
+    assert dict(data.prompts)["d"] == "test"
+
+
+def test_ties_change_no_split_that_pairs_are_given_here(write_rows: Any) -> None:
+    file = write_rows([row(f"p{n}") for n in range(20)])
+    before = read_pairs(file)
+    write_rows([tie(f"p{n}") for n in range(30)], "preferences.ties.jsonl")
+    after = read_pairs(file)
+    assert [pair for pair in after.pairs if not pair.is_tie] == list(before.pairs)
+    splits = {pair.prompt: pair.split for pair in before.pairs}
+    assert all(pair.split == splits.get(pair.prompt, "train") for pair in after.pairs if pair.is_tie)
+    assert sum(pair.is_tie for pair in after.pairs) == 30
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (row("a"), "line 2: metadata.label must be 0.5 in a file of ties; a preference belongs in"),
+        (row("a", label=1), "line 2: metadata.label must be 0.5"),
+        ({"prompt": "a", "rejected": "r"}, "line 2: the field 'chosen' is missing"),
+    ],
+    ids=["no label", "a preference", "a field is missing"],
+)
+def test_a_file_of_ties_holds_ties_only(write_rows: Any, wrong: dict[str, Any], said: str) -> None:
+    file = write_rows(PAIRS)
+    write_rows([tie("a"), wrong], "preferences.ties.jsonl")
+    with pytest.raises(InputError, match=r"preferences\.ties\.jsonl") as error:
+        read_pairs(file)
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize(("split", "said"), [("train", "learned from are ties"), ("test", "measured by are ties")])
+def test_ties_alone_neither_teach_nor_measure(write_rows: Any, split: str, said: str) -> None:
+    rows = [(tie if split == own else row)(prompt, split=own) for prompt, own in (("a", "train"), ("b", "test"))]
+    with pytest.raises(DataError, match=said):
+        read_pairs(write_rows(rows))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

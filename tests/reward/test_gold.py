@@ -65,6 +65,23 @@ def test_the_gold_judge_learns_from_training_prompts_alone_and_test_pairs_stay_f
     assert found.data.of("test") == data.of("test")
 
 
+def test_ties_go_with_their_clinician_and_count_for_nothing() -> None:
+    data = panel(RATERS)
+    ties = tuple(
+        Pair(f"prompt {i}", f"one {rater}", f"other {rater}", rater=rater, label=0.5)
+        for i in range(5)
+        for rater in (RATERS[0], *RATERS, "ties only")
+    )
+    plain, found = set_aside(data, share=0.25), set_aside(replace(data, pairs=data.pairs + ties), share=0.25)
+    gold = {pair.rater for pair in plain.gold}
+    assert {pair.rater for pair in found.gold} == gold
+    assert {pair.rater for pair in found.gold if pair.is_tie} == gold
+    assert {pair.rater for pair in found.data.of("train")} == {*RATERS, "ties only"} - gold
+    many = tuple(replace(tie, chosen=f"{tie.chosen} {n}") for tie in ties for n in range(9))
+    few = panel(RATERS[:4], pairs_each=3)
+    assert "too few" in str(set_aside(replace(few, pairs=few.pairs + many), share=0.25).reason)
+
+
 def test_the_groups_depend_on_ids_alone() -> None:
     data = panel(RATERS)
     turned = replace(data, pairs=data.pairs[::-1])

@@ -37,6 +37,12 @@ def test_a_partner_always_has_another_prompt_and_the_seed_decides_which() -> Non
     assert partners(PAIRS[:1], seed=1) == []
 
 
+def test_a_tie_is_nobodys_partner_since_neither_answer_was_preferred() -> None:
+    ties = [Pair(f"tied {i}", f"one {i}", f"other {i}", label=0.5) for i in range(6)]
+    assert partners([*PAIRS[:2], *ties, *PAIRS[2:]], seed=1) == partners(PAIRS, seed=1)
+    assert partners(ties, seed=1) == []
+
+
 def test_a_mismatched_pair_sets_the_own_answer_over_that_of_the_partner() -> None:
     found = mismatched_pairs([(PAIRS[1], PAIRS[2])])
     assert found == [Pair("prompt 1", "good 1", "good 2", weight=1.0, rater="r1")]

@@ -81,6 +81,13 @@ def test_ties_are_counted_and_judge_nothing() -> None:
     assert report["accuracy"]["estimate"] == 0.5
 
 
+def test_ties_of_training_say_nothing_of_length_or_agreement() -> None:
+    ties = [Pair(f"t{i}", "c" * 9, "r", rater="x", label=0.5) for i in range(9)]
+    assert length_direction([*pairs_of((1, 9), (2, 8)), *ties]) == -1.0
+    same = [Pair("p", "a", "b", rater="x"), Pair("p", "a", "b", rater="y")]
+    assert rater_agreement(same, []) == rater_agreement([*same, Pair("p", "b", "a", rater="z", label=0.5)], ties)
+
+
 def test_a_constant_reward_is_called_by_its_name() -> None:
     report = _report(pairs_of((3, 1), (1, 3)), [0.7, 0.7], [0.7, 0.7])
     assert "the same score" in report["notes"][0]

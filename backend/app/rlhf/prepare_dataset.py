@@ -61,13 +61,14 @@ def prepare_from_database(
     artifact = ArtifactStore(settings.artifacts_dir).open(str(results["prepare"].artifact_id))
     rows = {
         name: [row for _, row in read_jsonl(artifact.path / name, may_be_empty=True)]
-        for name in (files.PAIRS, files.PROMPTS, files.UNPAIRED, files.SOURCES)
+        for name in (files.PAIRS, files.TIES, files.PROMPTS, files.UNPAIRED, files.SOURCES)
     }
     files.export_dataset(
         Path(output),
         pairs=rows[files.PAIRS],
         prompts=rows[files.PROMPTS],
         unpaired=rows[files.UNPAIRED],
+        ties=rows[files.TIES],
         about={"artifact_id": artifact.id, "sources": rows[files.SOURCES], **artifact.metadata},
     )
     engine = make_engine(settings)
@@ -96,6 +97,7 @@ def prepare_from_file(feedback_file: str | Path, output: str | Path = DEFAULT_OU
         pairs=prepared.pair_rows(),
         prompts=prepared.prompt_rows(),
         unpaired=prepared.unpaired_rows(),
+        ties=prepared.tie_rows(),
         about={
             "counts": counts,
             "sources": prepared.members(),

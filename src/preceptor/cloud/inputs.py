@@ -17,6 +17,7 @@ from preceptor.cloud.gate import require_artifact_deidentified, require_file_dei
 from preceptor.cloud.runner import CHANNEL, Input, Job, digest_of
 from preceptor.errors import GateRefused, InputError, NotFoundError
 from preceptor.files.atomic import file_digest
+from preceptor.files.jsonl import beside
 from preceptor.modeling.resolve import hub_folder
 from preceptor.settings import Settings
 
@@ -89,14 +90,23 @@ def _input(field: str, reference: str, store: ArtifactStore, *, is_model: bool) 
         require_artifact_deidentified(artifact, store)
         return _artifact(field, artifact), reference
     if path.is_file():
-        require_file_deidentified(path)
-        key = file_digest(path)
-        return Input(field, f"{field}-{key[:16]}", path, {path.name: key}), f"{there}/{path.name}"
+        return _file(field, path), f"{there}/{path.name}"
     if not is_model or (path / "preceptor.json").is_file():
         raise GateRefused(
             f"The folder {path} stays here: nothing says what it was made from. Name it by its artifact id."
         )
     return _folder(field, path), there
+
+
+def _file(channel: str, path: Path) -> Input:
+    """A file, and with a dataset the ties beside it, since it teaches another model without them."""
+    ties = beside(path, "ties.jsonl")
+    paths = [path, ties] if channel == "dataset" and ties.is_file() else [path]
+    for found in paths:
+        require_file_deidentified(found)
+    files = {found.name: file_digest(found) for found in paths}
+    key = digest_of(files) if len(paths) > 1 else files[path.name]
+    return Input(channel, f"{channel}-{key[:16]}", path.parent if len(paths) > 1 else path, files)
 
 
 def _artifact(channel: str, artifact: Artifact) -> Input:

@@ -114,6 +114,7 @@ class _PairMetadata(_Row):
     agent_name: Name | None = None
     preference_id: Name | None = None
     strength: Annotated[int, Field(ge=1, le=2)] | None = None
+    label: Any = None  # 0.5 says that it is a tie
 
 
 class _PairRow(BaseModel):
@@ -242,7 +243,7 @@ def _pair(row: dict[str, Any]) -> list[Parsed]:
     # the better answer is not always a: the order follows the hash of the text
     chosen_first = content_hash(given.chosen) < content_hash(given.rejected)
     a, b = (given.chosen, given.rejected) if chosen_first else (given.rejected, given.chosen)
-    outcome = "a" if chosen_first else "b"
+    outcome = "tie" if about.label == 0.5 else "a" if chosen_first else "b"
     return [_comparison((given.prompt, a, b), outcome, _sent(about), about, about.preference_id)]
 
 

@@ -89,6 +89,11 @@ def text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     return value
 
 
+def beside(file: Path, name: str) -> Path:
+    """Return where more rows of a dataset lie beside its file: `ties.jsonl` of `a.jsonl` is `a.ties.jsonl`."""
+    return file.with_name(f"{file.stem}.{name}")
+
+
 def jsonl_bytes(rows: Iterable[dict[str, Any]]) -> bytes:
     """Rows as the content of a JSONL file."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

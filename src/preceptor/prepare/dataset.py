@@ -1,4 +1,4 @@
-"""Pairs, labels and prompts in, the rows of a dataset by split out, and how many there are of what."""
+"""Pairs, ties, labels and prompts in, the rows of a dataset by split out, and how many there are of what."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ from typing import TYPE_CHECKING, Any
 from preceptor.errors import DataError
 from preceptor.prepare.pairs import Judgement, Pair, Unpaired, cap_raters, make_pairs, make_unpaired, prompt_key
 from preceptor.prepare.splits import SPLITS, Split, place, split_prompts
+from preceptor.prepare.ties import make_ties
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+RATER_SHARE = 0.05  # of the weight, at most, that is one rater's
 METADATA_TEXTS = ("split", "instrument", "rater", "agent_name", "specialty")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A dataset in memory: every pair with its split, single labels, and the prompts with theirs."""
+    """A dataset in memory: every pair with its split, single labels, and the prompts with theirs.
+
+    Ties are apart from the pairs, since neither of their answers is the better one.
+    """
 
     pairs: tuple[tuple[Pair, Split], ...]
     unpaired: tuple[tuple[Unpaired, Split], ...]
     prompts: tuple[tuple[str, Split], ...]
     judgements: int
+    ties: tuple[tuple[Pair, Split], ...] = ()
 
     def pair_rows(self) -> list[dict[str, Any]]:
         """Return rows of exactly `prompt, chosen, rejected, metadata`."""
         return [pair_row(pair, split) for pair, split in self.pairs]
+
+    def tie_rows(self) -> list[dict[str, Any]]:
+        """Return rows of the same form, with 0.5 as `metadata.label`: `chosen` is as good as `rejected`."""
+        return [pair_row(tie, split) for tie, split in self.ties]
 
     def unpaired_rows(self) -> list[dict[str, Any]]:
         return [
@@ -48,7 +58,7 @@ class Prepared:
         """Return every judgement that is in the dataset, its split and the largest weight it has there."""
         found: dict[tuple[str, str, int], tuple[Split, float]] = {}
         weighed = [
-            *((pair.sources, split, pair.weight) for pair, split in self.pairs),
+            *((pair.sources, split, pair.weight) for pair, split in (*self.pairs, *self.ties)),
             *((item.sources, split, 0.0) for item, split in self.unpaired),
         ]
         for sources, split, weight in weighed:
@@ -72,6 +82,7 @@ class Prepared:
             "pairs": len(self.pairs),
             **{f"pairs_{split}": by_split[split] for split in SPLITS},
             **{f"pairs_from_{name}": count for name, count in sorted(by_instrument.items())},
+            "ties": len(self.ties),
             "unpaired": len(self.unpaired),
             "prompts": len(self.prompts),
             "raters": len(by_rater.keys() - {None}),
@@ -85,7 +96,7 @@ def prepare(
     minimum_gap: int = 2,
     test_share: float = 0.2,
     validation_share: float = 0.1,
-    rater_share: float = 0.05,
+    rater_share: float = RATER_SHARE,
     seed: int = 42,
 ) -> Prepared:
     """Make the dataset of some judgements.
@@ -113,6 +124,7 @@ def prepare(
         unpaired=tuple((item, side(item.prompt)) for item in make_unpaired(judgements)),
         prompts=tuple((prompt, side(prompt)) for prompt in prompts.values()),
         judgements=len(judgements),
+        ties=tuple((tie, side(tie.prompt)) for tie in cap_raters(make_ties(judgements), share=rater_share)),
     )
 
 
@@ -132,8 +144,8 @@ def explain_none(judgements: Iterable[Judgement]) -> str:
 
 
 def pair_row(pair: Pair, split: Split) -> dict[str, Any]:
-    """Return one row as it is written and trained on."""
-    metadata = {
+    """Return one row as it is written and trained on; the metadata of a tie have its label too."""
+    metadata: dict[str, Any] = {
         "split": split,
         "margin": pair.margin,
         "weight": round(pair.weight, 6),
@@ -144,6 +156,8 @@ def pair_row(pair: Pair, split: Split) -> dict[str, Any]:
         "is_simulated": pair.is_simulated,
         "sources": [f"{kind}:{name}:{revision}" for kind, name, revision in pair.sources],
     }
+    if pair.label != 1:
+        metadata["label"] = pair.label
     return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "metadata": metadata}
 
 

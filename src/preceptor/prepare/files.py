@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.files.atomic import file_digest, write_atomic, write_together
-from preceptor.files.jsonl import jsonl_bytes, write_jsonl
+from preceptor.files.jsonl import beside, jsonl_bytes, write_jsonl
 from preceptor.prepare.dataset import Prepared, to_dataset_dict
 
-PAIRS, PROMPTS, UNPAIRED, SOURCES, DEIDENTIFICATION, DATASET = (
-    "preferences.jsonl", "prompts.jsonl", "unpaired.jsonl", "sources.jsonl", "deidentification.json", "dataset",
+PAIRS, TIES, PROMPTS, UNPAIRED, SOURCES, DEIDENTIFICATION, DATASET = (
+    "preferences.jsonl", "ties.jsonl", "prompts.jsonl", "unpaired.jsonl", "sources.jsonl", "deidentification.json",
+    "dataset",
 )  # fmt: skip
 
 
@@ -22,6 +23,7 @@ def write_dataset(folder: Path, prepared: Prepared, deidentified: Mapping[str, A
     """Fill a dataset's folder; the same judgements make the same bytes."""
     write_atomic(folder / DEIDENTIFICATION, json.dumps(deidentified, indent=2, sort_keys=True) + "\n")
     write_jsonl(folder / PAIRS, prepared.pair_rows())
+    write_jsonl(folder / TIES, prepared.tie_rows())
     write_jsonl(folder / PROMPTS, prepared.prompt_rows())
     write_jsonl(folder / UNPAIRED, prepared.unpaired_rows())
     write_jsonl(folder / SOURCES, prepared.members())
@@ -37,19 +39,22 @@ def export_dataset(
     pairs: Iterable[Mapping[str, Any]],
     prompts: Iterable[Mapping[str, Any]],
     unpaired: Iterable[Mapping[str, Any]] = (),
+    ties: Iterable[Mapping[str, Any]] = (),
     about: Mapping[str, Any],
 ) -> None:
-    """Write a dataset as one JSONL file with its prompts, labels and manifest beside it, all of them or none.
+    """Write a dataset as one JSONL file with its ties, prompts, labels and manifest beside it, all of them or none.
 
-    For `preferences.jsonl` these are `preferences.prompts.jsonl`, `preferences.unpaired.jsonl` and
-    `preferences.jsonl.manifest.json`.
+    For `preferences.jsonl` these are `preferences.ties.jsonl`, `preferences.prompts.jsonl`,
+    `preferences.unpaired.jsonl` and `preferences.jsonl.manifest.json`. A kind without rows is an empty file, so that
+    nothing of an earlier export stays.
 
     Raises:
         StorageError: the disk is full or the place is not writable; files already there stay whole.
     """
     rows = {
-        output.with_name(f"{output.stem}.prompts.jsonl"): [dict(row) for row in prompts],
-        output.with_name(f"{output.stem}.unpaired.jsonl"): [dict(row) for row in unpaired],
+        beside(output, TIES): [dict(row) for row in ties],
+        beside(output, PROMPTS): [dict(row) for row in prompts],
+        beside(output, UNPAIRED): [dict(row) for row in unpaired],
         output: [dict(row) for row in pairs],
     }
     contents = {path: jsonl_bytes(found) for path, found in rows.items()}

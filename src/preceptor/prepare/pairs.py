@@ -2,8 +2,9 @@
 
 A comparison makes a pair. Stars make one only for the same prompt, by the same rater, at least two stars apart; a
 thumb up and a thumb down likewise. A correction is the clinician's own better answer: it is preferred to the answer it
-came with whatever stars or thumb that got, and in a comparison to each answer that lost. A tie makes nothing, "neither
-is acceptable" makes two labels and no pair, and an answer that anyone flagged as harmful is never the better one.
+came with whatever stars or thumb that got, and in a comparison to each answer that lost. A tie makes no pair
+(`ties.py` says what it makes), "neither is acceptable" makes two labels and no pair, and an answer that anyone flagged
+as harmful is never the better one.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A training row. `margin` is how much better at least, `weight` what it counts."""
+    """A training row. `margin` is how much better at least, `weight` what it counts.
+
+    `label` is how likely `chosen` is the better answer: 1, or 0.5 for a tie, where the order of both says nothing.
+    """
 
     prompt: str
     chosen: str
@@ -65,6 +69,7 @@ class Pair:
     is_simulated: bool
     sources: tuple[Source, ...]
     weight: float = 1.0
+    label: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def same_text(first: str, second: str) -> bool:
 
 def make_pairs(judgements: Sequence[Judgement], *, minimum_gap: int = 2) -> list[Pair]:
     """Return every pair that the judgements support, each once, in the order of the judgements."""
-    harmful = {(prompt_key(j.prompt), answer) for j in judgements for answer in harmful_answers(j)}
+    harmful = flagged_answers(judgements)
     candidates = [
         *_from_comparisons(judgements),
         *_from_scores(judgements, minimum_gap=minimum_gap),
@@ -126,7 +131,7 @@ def make_pairs(judgements: Sequence[Judgement], *, minimum_gap: int = 2) -> list
 
 def make_unpaired(judgements: Sequence[Judgement]) -> list[Unpaired]:
     """Return labels of single answers: thumbs, both answers of "neither is acceptable", and harmful ones."""
-    harmful = {(prompt_key(j.prompt), answer) for j in judgements for answer in harmful_answers(j)}
+    harmful = flagged_answers(judgements)
     found: dict[tuple[str, str, str | None], Unpaired] = {}
     for judgement in judgements:
         for answer, label in _labels(judgement):
@@ -137,6 +142,11 @@ def make_unpaired(judgements: Sequence[Judgement]) -> list[Unpaired]:
                 (judgement.source,),
             )  # fmt: skip
     return list(found.values())
+
+
+def flagged_answers(judgements: Iterable[Judgement]) -> set[tuple[str, str]]:
+    """Return the key of the prompt and the answer wherever anyone flagged one as possibly harmful."""
+    return {(prompt_key(j.prompt), answer) for j in judgements for answer in harmful_answers(j)}
 
 
 def harmful_answers(judgement: Judgement) -> Iterator[str]:

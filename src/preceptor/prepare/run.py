@@ -130,8 +130,9 @@ def _nothing(session: Session, config: PrepareConfig) -> str:
 
 def _summary(prepared: Prepared) -> str:
     counts = prepared.counts()
+    ties = f" Beside them are {counts['ties']} ties." if counts["ties"] else ""
     return (
         f"{counts['pairs']} pairs on {len({p.prompt for p, _ in prepared.pairs})} prompts from {counts['judgements']} "
         f"judgements of {counts['raters']} clinicians: {counts['pairs_train']} to train on, "
-        f"{counts['pairs_validation']} for validation, {counts['pairs_test']} held out."
+        f"{counts['pairs_validation']} for validation, {counts['pairs_test']} held out.{ties}"
     )

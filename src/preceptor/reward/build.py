@@ -41,8 +41,7 @@ def build_reward_model(
     report_progress = progress or _no_progress
     panels = set_aside(read_pairs(dataset, seed=config.seed), share=config.gold_share)
     data = panels.data
-    fitted = [pair for pair in data.of("train", "validation") if pair.weight > 0]
-    if not fitted:
+    if not any(pair.weight > 0 and not pair.is_tie for pair in data.of("train", "validation")):
         raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
     base = resolve_model(config.base_name, models_dir=models_dir)
     require_not_policy(base, config.base_name)
@@ -111,6 +110,7 @@ def headline(report: dict[str, Any]) -> dict[str, float | int | str | None]:
         "score_length_correlation": report["length"]["score_correlation"],
         "rater_ceiling": (report["rater_agreement"] or {}).get("accuracy_ceiling"),
         "train_pairs": report["data"]["train_pairs"],
+        "train_ties": report["data"]["train_ties"],
         "test_pairs": report["held_out"]["pairs"],
         "test_prompts": report["held_out"]["prompts"],
     }
@@ -128,9 +128,12 @@ def _report(panels: Panels, config: RewardConfig, mode: str, measured: Measured)
         baselines=measured.baselines,
         seed=config.seed,
     )
+    ties = [pair for pair in train if pair.is_tie]
     facts = {
-        "train_pairs": len(data.of("train")),
-        "validation_pairs": len(data.of("validation")),
+        "train_pairs": len(data.of("train")) - sum(tie.split == "train" for tie in ties),
+        "validation_pairs": len(data.of("validation")) - sum(tie.split == "validation" for tie in ties),
+        "train_ties": sum(tie.split == "train" for tie in ties),
+        "validation_ties": sum(tie.split == "validation" for tie in ties),
         "identical_left_out": data.identical,
         "leaked_left_out": data.leaked,
         "raters": len({pair.rater for pair in data.pairs if pair.rater is not None}),

@@ -1,4 +1,7 @@
-"""A JSONL file of pairs, or a dataset's folder, goes in; checked pairs with their split come out."""
+"""A JSONL file of pairs, or a dataset's folder, goes in; checked pairs and ties with their split come out.
+
+A tie is a pair of label 0.5: a model learns from it that both scores should meet, and nothing is judged by it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from preceptor.errors import DataError, InputError
-from preceptor.files.jsonl import read_jsonl, text_field
+from preceptor.files.jsonl import beside, read_jsonl, text_field
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+TIES = "ties.jsonl"
+_TIE = 0.5
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does not say
 
 
@@ -33,10 +38,15 @@ class Pair:
     label: float = 1.0
     """How likely `chosen` is the better answer: 1 for a plain preference, 0.5 for a tie."""
 
+    @property
+    def is_tie(self) -> bool:
+        """Whether neither answer is the better one, so that nothing can be right or wrong about their order."""
+        return self.label == _TIE
+
 
 @dataclass(frozen=True)
 class PairSet:
-    """The pairs of a dataset by split, the prompts that came with it, and what was left out."""
+    """The pairs and ties of a dataset by split, the prompts that came with it, and what was left out."""
 
     pairs: tuple[Pair, ...]
     prompts: tuple[tuple[str, str], ...]  # (prompt, split)
@@ -52,7 +62,9 @@ class PairSet:
 def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
     """Read and check a dataset; pairs without a split are split by prompt, the same way every time.
 
-    Pairs and prompts come sorted, so the order of the rows, which ids drawn at random decide, changes no model.
+    Ties lie in `ties.jsonl` of a folder and in `NAME.ties.jsonl` beside a file `NAME.jsonl`, if anywhere. Theirs is the
+    split of the pairs of their prompt, else their own, else `train`. Pairs and prompts come sorted, so the order of the
+    rows, which ids drawn at random decide, changes no model.
 
     Raises:
         InputError: the file is missing, empty, half-written, or a row lacks a field; names file and line.
@@ -63,6 +75,7 @@ def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
     if folder and not file.is_file():
         raise InputError(f"The folder {path} holds no preferences.jsonl: give a dataset's folder, or a JSONL file.")
     rows = [_pair(file, number, row) for number, row in read_jsonl(file)]
+    tied = _ties(path / TIES if folder else beside(path, TIES), pairs=file)
     different = [(pair, split) for pair, split in rows if pair.chosen != pair.rejected]
     if not different:
         raise DataError(
@@ -70,12 +83,33 @@ def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
             "Prepare the dataset from judgements of different responses."
         )
     pairs = _with_splits(file, different, seed)
+    splits = {pair.prompt: pair.split for pair in pairs}
+    apart = [(tie, split) for tie, split in tied if tie.chosen != tie.rejected]
+    pairs += [replace(tie, split=splits.get(tie.prompt) or split or "train") for tie, split in apart]
     held_out = {pair.prompt for pair in pairs if pair.split == "test"}
     kept = [pair for pair in pairs if pair.split == "test" or pair.prompt not in held_out]
     if not any(pair.split != "test" for pair in kept):
         raise DataError(f"Every prompt of {file} is held out for testing: nothing is left to train on.")
+    for side in (True, False):
+        if all(pair.is_tie for pair in kept if (pair.split == "test") == side):
+            use = "measured by" if side else "learned from"
+            raise DataError(f"All that {file} has to be {use} are ties: give preferences for more prompts.")
     kept.sort(key=lambda pair: (pair.prompt, pair.chosen, pair.rejected, pair.rater or ""))
-    return PairSet(tuple(kept), _prompts(folder, kept), len(rows) - len(different), len(pairs) - len(kept))
+    identical = len(rows) - len(different) + len(tied) - len(apart)
+    return PairSet(tuple(kept), _prompts(folder, kept), identical, len(pairs) - len(kept))
+
+
+def _ties(file: Path, *, pairs: Path) -> list[tuple[Pair, Split | None]]:
+    """The rows of a file of ties, if there is one; raises InputError for a row that is none."""
+    found = []
+    for number, row in read_jsonl(file, may_be_empty=True) if file.is_file() else ():
+        tie, split = _pair(file, number, row)
+        if not tie.is_tie:
+            raise InputError(
+                f"{file}, line {number}: metadata.label must be 0.5 in a file of ties; a preference belongs in {pairs}."
+            )
+        found.append((tie, split))
+    return found
 
 
 def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | None]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preceptor.modeling.features import FORM, RELATION, feature_blocks
 from preceptor.modeling.frozen_head import Array, FrozenHead
 from preceptor.reward import bradley_terry
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair
-from preceptor.reward.parts import pair_labels, pair_margins, pair_weights
+from preceptor.reward.parts import decided_pairs, pair_labels, pair_margins, pair_weights
 from preceptor.reward.reader import Reader, mismatched_pairs, partners, topic_gate
 
 _L2 = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -35,9 +36,9 @@ class FrozenFit:
     """Deviation of the raw scores on those answers; 1 where they are all alike."""
     l2: float
     margins: Array
-    """(N,) margins of the pairs, each from a fit that left its prompt out."""
+    """(N,) margins of the pairs and ties, each from a fit that left its prompt out."""
     loss: float
-    """Mean cross entropy of those margins."""
+    """Mean cross entropy of those margins, over the pairs that are no ties; so is `accuracy`."""
     accuracy: float
     mismatched: int
     bootstrapped_by: str
@@ -74,7 +75,7 @@ def fit_head(
     ensemble: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> FrozenFit:
-    """Fit a head to `pairs`, and `ensemble` more to bootstrap samples of them.
+    """Fit a head to `pairs`, and `ensemble` more to bootstrap samples of them. Ties are fitted to and judge nothing.
 
     Mismatched answers are learned from unless the cross-validated accuracy on the pairs falls by it: where a refusal is
     right whatever was asked, what the raters said comes first.
@@ -85,7 +86,8 @@ def fit_head(
     center, scale = _scaling(np.concatenate([chosen, rejected]).astype(np.float64), reader)
     targets, labels = pair_margins(pairs, scale=config.margin_scale), pair_labels(pairs)
     rows = _Rows(pairs, (chosen.astype(np.float64) - rejected) * scale, pair_weights(pairs), targets, labels)
-    l2, margins, loss = _cross_validated(rows, len(pairs), seed=config.seed)
+    decided = decided_pairs(pairs)
+    l2, margins, loss = _cross_validated(rows, decided, seed=config.seed)
     others = mismatched_pairs(matches) if config.mismatch_weight > 0 else []
     if others:
         right, wrong = reader.chosen(others, gate=gate), reader.rejected(others, gate=gate)
@@ -96,8 +98,8 @@ def fit_head(
             np.append(targets, np.zeros(len(others))),
             np.append(labels, np.ones(len(others))),
         )
-        found = _cross_validated(more, len(pairs), seed=config.seed)
-        if _right(found[1]) >= _right(margins) - _TOLERATED:
+        found = _cross_validated(more, decided, seed=config.seed)
+        if _right(found[1][decided]) >= _right(margins[decided]) - _TOLERATED:
             rows, (l2, margins, loss) = more, found
     groups, by = _bootstrap_groups(rows.pairs)
     fitted = [rows.fit(l2)]
@@ -114,14 +116,19 @@ def fit_head(
         l2=l2,
         margins=margins,
         loss=loss,
-        accuracy=_right(margins),
+        accuracy=_right(margins[decided]),
         mismatched=len(rows.pairs) - len(pairs),
         bootstrapped_by=by,
     )
 
 
-def _cross_validated(rows: _Rows, judged: int, *, seed: int) -> tuple[float, Array, float]:
-    """The best shrinkage for the first `judged` rows, their left-out margins (judged,) and the mean loss of those."""
+def _cross_validated(rows: _Rows, decided: NDArray[np.bool_], *, seed: int) -> tuple[float, Array, float]:
+    """The best shrinkage for the pairs `decided` (N,) of the first N rows, the margins (N,), and their mean loss.
+
+    Each margin is from a fit that left its prompt out; the loss is that of the decided pairs.
+    """
+    count, judged = len(decided), np.zeros(len(rows.pairs), dtype=np.bool_)
+    judged[:count] = decided
     prompts = [pair.prompt for pair in rows.pairs]
     l2, margins = bradley_terry.choose_l2(
         rows.differences,
@@ -130,11 +137,10 @@ def _cross_validated(rows: _Rows, judged: int, *, seed: int) -> tuple[float, Arr
         weights=rows.weights,
         targets=rows.targets,
         labels=rows.labels,
-        judged=np.arange(len(prompts)) < judged,
+        judged=judged,
     )
-    own, weights = margins[:judged], rows.weights[:judged]
-    losses = bradley_terry.loss(own, labels=rows.labels[:judged])
-    return l2, own, float((weights * losses).sum() / weights.sum())
+    weights, losses = rows.weights[judged], bradley_terry.loss(margins[judged], labels=rows.labels[judged])
+    return l2, margins[:count], float((weights * losses).sum() / weights.sum())
 
 
 def _right(margins: Array) -> float:

@@ -28,7 +28,7 @@ from preceptor.reward.embedding_cache import embed_cached, precision_name
 from preceptor.reward.frozen import FrozenFit
 from preceptor.reward.full_model import save_classifier
 from preceptor.reward.gold import Panels, write_gold
-from preceptor.reward.parts import Measured, Progress, pair_labels, pair_margins, pair_weights
+from preceptor.reward.parts import Measured, Progress, decided_pairs, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
 from preceptor.reward.reader import Reader, mismatched_pairs, partners
 from preceptor.reward.reading_along import choose_reader
@@ -81,7 +81,7 @@ def build_frozen(
     fit, reader = choice.fit, choice.reader
     head, std = fit.head, fit.std
     weights, labels = pair_weights(pairs), pair_labels(pairs)
-    temperature = bradley_terry.temperature(fit.margins / std, weights=weights, labels=labels)
+    temperature = bradley_terry.temperature(fit.margins / std, weights=weights * decided_pairs(pairs), labels=labels)
     save_head(head, out)
     if choice.cross_encoder is not None:
         save_cross_encoder(choice.cross_encoder, out / CROSS_ENCODER_FOLDER)

@@ -23,7 +23,7 @@ from preceptor.reward.checkpoint import Checkpoint
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair, PairSet
 from preceptor.reward.embedding_cache import embed_cached
-from preceptor.reward.parts import Measured, Progress, pair_labels, pair_margins, pair_weights
+from preceptor.reward.parts import Measured, Progress, decided_pairs, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
 from preceptor.reward.train import train_classifier
 
@@ -39,7 +39,10 @@ def build_full(
     progress: Progress,
     is_canceled: Callable[[], bool],
 ) -> Measured:
-    """Fit the output layer, fine-tune every weight, keep the epoch that does best on the validation pairs."""
+    """Fit the output layer, fine-tune every weight, keep the epoch that does best on the validation pairs.
+
+    Ties are trained on where their prompt is; those of validation prompts are left out, since they judge nothing.
+    """
     torch.manual_seed(config.seed)
     model, tokenizer = load_classifier(base, trained=False)
     model.to(device)
@@ -47,8 +50,9 @@ def build_full(
     length = min(config.max_length, position_limit(model))
     train = [pair for pair in data.of("train") if pair.weight > 0]
     held = data.of("validation")
-    if not train:
-        train, held = held, []
+    if all(pair.is_tie for pair in train):
+        train, held = [*train, *held], []
+    held = [pair for pair in held if not pair.is_tie]
     test = data.of("test")
     encoded = {name: encode_pairs(tokenizer, rows, max_length=length) for name, rows in _named(train, held, test)}
     margins = pair_margins(train, scale=config.margin_scale)
@@ -82,8 +86,12 @@ def build_full(
     scores = {name: _scores(model, rows, bfloat16) for name, rows in encoded.items()}
     reference = np.concatenate(scores["train"])
     mean, std = float(reference.mean()), float(reference.std()) or 1.0
-    fitted_on = "held" if held else "train"
-    temperature = bradley_terry.temperature((scores[fitted_on][0] - scores[fitted_on][1]) / std)
+    name, fitted_on = ("held", held) if held else ("train", train)
+    temperature = bradley_terry.temperature(
+        (scores[name][0] - scores[name][1]) / std,
+        weights=decided_pairs(fitted_on).astype(np.float64),
+        labels=pair_labels(fitted_on),
+    )
     save_classifier(model, tokenizer, out, name=config.base_name)
     constants = Normalization(mean=mean, std=std)
     write_card(

@@ -45,28 +45,31 @@ def set_aside(data: PairSet, *, share: float) -> Panels:
 
     The order is the same in every run and has nothing to do with what they judged. A clinician who would bring more
     than half of the pairs along is passed over. Held-out pairs stay for everybody's measurement. Nobody is set aside
-    where a pair names no rater, since it could be anybody's, or where either group would be too small.
+    where a pair names no rater, since it could be anybody's, or where either group would be too small. Ties go with
+    their clinicians and count for nothing here.
     """
     fitted = data.of("train", "validation")
+    decided = [pair for pair in fitted if not pair.is_tie]
     if share <= 0:
         return Panels(data, (), "none was asked for")
     if any(pair.rater is None for pair in fitted):
         return Panels(data, (), "pairs without a rater could be anybody's")
-    counts = Counter(str(pair.rater) for pair in fitted)
+    counts = Counter(str(pair.rater) for pair in decided)
     chosen: set[str] = set()
     taken = 0
     for rater in sorted(counts, key=_order):
-        if taken >= share * len(fitted):
+        if taken >= share * len(decided):
             break
-        if taken + counts[rater] <= _LARGEST_SHARE * len(fitted):
+        if taken + counts[rater] <= _LARGEST_SHARE * len(decided):
             chosen.add(rater)
             taken += counts[rater]
     gold = tuple(p for p in data.of("train") if p.rater in chosen and p.weight > 0)
-    kept = [p for p in fitted if p.rater not in chosen and p.weight > 0]
+    learned = [p for p in gold if not p.is_tie]
+    kept = [p for p in decided if p.rater not in chosen and p.weight > 0]
     if min(len(chosen), len(counts) - len(chosen)) < _FEWEST_RATERS:
         return Panels(data, (), f"{len(counts)} raters are too few for two groups")
-    if min(len(gold), len(kept)) < _FEWEST_PAIRS or len({pair.prompt for pair in gold}) < _FEWEST_RATERS:
-        return Panels(data, (), f"{len(gold)} and {len(kept)} pairs are too few for two groups")
+    if min(len(learned), len(kept)) < _FEWEST_PAIRS or len({pair.prompt for pair in learned}) < _FEWEST_RATERS:
+        return Panels(data, (), f"{len(learned)} and {len(kept)} pairs are too few for two groups")
     remaining = tuple(p for p in data.pairs if p.split == "test" or p.rater not in chosen)
     return Panels(replace(data, pairs=remaining), gold, None)
 
@@ -99,7 +102,7 @@ def write_gold(
     report = {
         "raters": sorted({rater_key(pair.rater) for pair in gold}),
         "reward_model_raters": sorted({rater_key(pair.rater) for pair in panels.data.of("train", "validation")}),
-        "pairs": len(gold),
+        "pairs": sum(not pair.is_tie for pair in gold),
         "prompts": len({pair.prompt for pair in gold}),
         "cross_validated_accuracy": fit.accuracy,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preceptor.modeling.frozen_head import Array
 from preceptor.reward.dataset import Pair
@@ -31,6 +32,11 @@ def pair_weights(pairs: Sequence[Pair]) -> Array:
 
 def pair_margins(pairs: Sequence[Pair], *, scale: float) -> Array:
     return scale * np.array([pair.margin for pair in pairs], dtype=np.float64)
+
+
+def decided_pairs(pairs: Sequence[Pair]) -> NDArray[np.bool_]:
+    """Which pairs are no ties, (N,): only they say what a model gets right."""
+    return np.array([not pair.is_tie for pair in pairs], dtype=np.bool_)
 
 
 def pair_labels(pairs: Sequence[Pair]) -> Array:

@@ -65,7 +65,10 @@ def fit_output_layer(
         known = known * _KNOWN_SIZE / max(float(logits.std()), 1e-6)
         scaled = np.concatenate([scaled, ((inputs[:count] - inputs[count:]) @ known)[:, None]], axis=1)
     folds = bradley_terry.grouped_folds(prompts, folds=min(5, len(set(prompts))), seed=seed)
-    l2, _ = bradley_terry.choose_l2(scaled, folds, choices=_L2, weights=weights, targets=targets, labels=labels)
+    decided = None if labels is None else labels != 0.5  # ties are fitted to and decide nothing
+    l2, _ = bradley_terry.choose_l2(
+        scaled, folds, choices=_L2, weights=weights, targets=targets, labels=labels, judged=decided
+    )
     w = bradley_terry.fit(scaled, l2=l2, weights=weights, targets=targets, labels=labels)
     w = w[:-1] * scale + w[-1] * known if trained else w * scale
     layer.weight.copy_(torch.tensor(w[None], dtype=layer.weight.dtype))

@@ -51,7 +51,11 @@ class Reader:
 
 
 def partners(pairs: Sequence[Pair], *, seed: int) -> list[tuple[Pair, Pair]]:
-    """Each pair with a pair of another prompt, drawn from the seed; empty where all pairs share one prompt."""
+    """Each pair with a pair of another prompt, drawn from the seed; empty where all pairs share one prompt.
+
+    Ties are left out: none of their answers was preferred to any other.
+    """
+    pairs = [pair for pair in pairs if not pair.is_tie]
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(pairs))
     found = []

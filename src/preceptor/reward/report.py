@@ -17,6 +17,7 @@ from scipy import stats as scipy_stats
 
 from preceptor.modeling.frozen_head import Array
 from preceptor.reward.dataset import Pair
+from preceptor.reward.parts import decided_pairs
 from preceptor.stats.intervals import Interval, cluster_share, paired_difference, wilson
 
 _BINS = 10
@@ -37,10 +38,10 @@ def held_out_report(
     """Everything measured on held-out pairs (N): `chosen` and `rejected` are the scores (N,), not seen in training.
 
     `baselines` gives the margins (N,) of other rules by name. Intervals resample whole prompts. A tie has no better
-    answer to find, so ties are counted and left out, unless there is nothing else.
+    answer to find, so ties are counted and left out; at least one pair must be none.
     """
-    decided = np.array([pair.label != 0.5 for pair in pairs])
-    ties = int((~decided).sum()) if decided.any() else 0
+    decided = decided_pairs(pairs)
+    ties = int((~decided).sum())
     if ties:
         pairs = [pair for pair, kept in zip(pairs, decided, strict=True) if kept]
         chosen, rejected = chosen[decided], rejected[decided]
@@ -88,8 +89,11 @@ def win_values(margins: Array) -> Array:
 
 
 def length_direction(train: Sequence[Pair]) -> float:
-    """1.0 when the longer answer is chosen more often in training, else -1.0: the best rule that only sees length."""
-    lengths = np.array([len(pair.chosen) - len(pair.rejected) for pair in train], dtype=np.float64)
+    """1.0 when the longer answer is chosen more often in training, else -1.0: the best rule that only sees length.
+
+    Ties choose nothing; at least one pair must be none.
+    """
+    lengths = np.array([len(p.chosen) - len(p.rejected) for p in train if not p.is_tie], dtype=np.float64)
     return 1.0 if float(win_values(lengths).mean()) >= 0.5 else -1.0
 
 
@@ -130,11 +134,11 @@ def rater_agreement(train: Sequence[Pair], held_out: Sequence[Pair]) -> dict[str
     """How often two raters prefer the same of two answers, and the accuracy that this allows; None without overlap.
 
     If raters err independently with the same chance, two agree with probability q^2 + (1-q)^2, where q is how often one
-    of them is right: a model that knows the truth is right on a share q of single judgements.
+    of them is right: a model that knows the truth is right on a share q of single judgements. Ties prefer nothing.
     """
     votes: dict[tuple[str, frozenset[str]], dict[str, set[str]]] = {}
     for pair in (*train, *held_out):
-        if pair.rater is not None:
+        if pair.rater is not None and not pair.is_tie:
             case = votes.setdefault((pair.prompt, frozenset((pair.chosen, pair.rejected))), {})
             case.setdefault(pair.rater, set()).add(pair.chosen)
     clear = [[next(iter(v)) for v in case.values() if len(v) == 1] for case in votes.values()]
