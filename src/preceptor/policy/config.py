@@ -179,7 +179,7 @@ DEMO: dict[str, Any] = {
     "lam": 1.0,
     "missing_eos_penalty": 0.3,
     "max_minutes": 5.0,
-    "held_out_prompts": 8,
+    "held_out_prompts": 16,
     "held_out_answers": 4,
     "evaluate_every": 4,
     "checkpoint_every": 5,
