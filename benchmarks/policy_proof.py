@@ -1,9 +1,9 @@
 """A finished demo's dataset and reward model in; for each seed, whether the trained policy beats the base, out.
 
-Run after `preceptor demo`: `python benchmarks/policy_proof.py --home .preceptor --seeds 42 1 2`. The judge is the
-panel's own rubric without noise, on the 48 cases that were kept out of everything, `--answers` answers to each. The
-warm start is saved and judged apart and PPO starts from it, so that each gain is counted once. Intervals (95 %)
-resample cases. `--updates` gives PPO a number of roll-outs instead of minutes, for a machine that others use too.
+Run after `preceptor demo`: `python benchmarks/policy_proof.py --home .preceptor`. The judge is the panel's own rubric
+without noise, on the 48 cases that were kept out of everything, `--answers` answers to each. The warm start is saved
+and judged apart and PPO starts from it, so that each gain is counted once. Intervals (95 %) resample cases.
+`--updates` gives PPO a number of roll-outs instead of minutes, for a machine that others use too.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def main() -> None:
     """Print a row for the base, and for each seed a row after the warm start and a row after PPO."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder of a finished demo")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2, 3, 4])
     parser.add_argument("--answers", type=int, default=4, help="answers to each held-out case")
     parser.add_argument("--minutes", type=float, default=DEMO["max_minutes"], help="minutes of PPO")
     parser.add_argument("--updates", type=int, help="roll-outs of PPO, whatever the time")
