@@ -175,7 +175,7 @@ DEMO: dict[str, Any] = {
     "epochs": 100,
     "max_new_tokens": 64,
     "temperature": 0.7,
-    "init_kl_coef": 0.05,
+    "init_kl_coef": 0.02,
     "lam": 1.0,
     "missing_eos_penalty": 0.3,
     "max_minutes": 5.0,
