@@ -97,6 +97,14 @@ def small_critic(width: int, seed: int) -> nn.Module:
     return head
 
 
+def linear_critic(width: int) -> nn.Linear:
+    """The head of a critic of its own; it starts at zero, so the first values are all 0."""
+    head = nn.Linear(width, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def _without_layers(body: Any, count: int) -> Any:
     """A shallow copy of the body, whose parts can be replaced without touching the body itself."""
     shell = copy.copy(body)

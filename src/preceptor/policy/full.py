@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from preceptor.policy.blocks import body_of, cast_weights
+from preceptor.policy.blocks import body_of, cast_weights, linear_critic
 from preceptor.policy.networks import Output, WithReference, run_body, states_in
 from preceptor.policy.sequences import Sequences
 
@@ -29,10 +29,8 @@ class FullNetworks(WithReference):
         # a copy only where the sampler's precision is another one
         self._sampler = model if precision == "float32" else cast_weights(copy.deepcopy(self._reference), precision)
         self.critic = copy.deepcopy(body_of(model))
-        self.value_head = nn.Linear(model.config.hidden_size, 1)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
-        self.value_head.to(model.device)  # its random numbers are drawn on the CPU, the same for every device
+        # its random numbers are drawn on the CPU, the same for every device
+        self.value_head = linear_critic(model.config.hidden_size).to(model.device)
 
     def features(self, sequences: Sequences) -> Tensor:
         """The token ids (G, T) themselves: no layer is frozen whose output could be kept."""

@@ -26,10 +26,9 @@ def make_optimizer(networks: Networks, config: PolicyConfig) -> torch.optim.Adam
     value_rate = config.value_learning_rate
     if value_rate is None:
         value_rate = 1e-3 if config.mode == "hydra" else config.learning_rate
-    rates = {"policy": config.learning_rate, "value": value_rate}
-    parameters = {"policy": networks.policy_parameters(), "value": networks.value_parameters()}
+    groups = [(networks.policy_parameters(), config.learning_rate), (networks.value_parameters(), value_rate)]
     return torch.optim.AdamW(
-        [{"params": [p for _, p in parameters[of]], "lr": rate, "initial_lr": rate} for of, rate in rates.items()],
+        [{"params": [p for _, p in named], "lr": rate, "initial_lr": rate} for named, rate in groups],
         betas=(0.9, 0.95),
         eps=1e-8,
         weight_decay=0.0,
@@ -228,7 +227,8 @@ def _warm_up(optimizer: torch.optim.Optimizer, steps: int) -> None:
     Adam divides a gradient by its own size, so that its first steps have full length whichever way noise points
     (Ma & Yarats 2019, arXiv:1910.04209).
     """
-    taken = max((float(state["step"]) for state in optimizer.state.values()), default=0.0)
+    first = next(iter(optimizer.state.values()), None)  # every weight is stepped as often
+    taken = 0.0 if first is None else float(first["step"])
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * min(1.0, (taken + 1) / steps)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from preceptor.policy.blocks import body_of, cast_weights, layers_of
+from preceptor.policy.blocks import body_of, cast_weights, layers_of, linear_critic
 from preceptor.policy.full import FullNetworks
 from preceptor.policy.processes import Processes
 
@@ -33,9 +33,7 @@ class ShardedNetworks(FullNetworks):
         self._reference = copy.deepcopy(model).requires_grad_(False)
         self._sampler = cast_weights(copy.deepcopy(self._reference), precision).to(processes.device)
         self.critic: Any = copy.deepcopy(body_of(model))
-        self.value_head: Any = nn.Linear(model.config.hidden_size, 1)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        self.value_head: Any = linear_critic(model.config.hidden_size)
         self._readers: dict[int, Any] = {id(each): _Reader(each) for each in (self.model, self._reference)}
         mesh = init_device_mesh(processes.device.type, (processes.count,))
         bfloat16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

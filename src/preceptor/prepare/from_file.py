@@ -63,7 +63,7 @@ def prepare_file(
 
 def _with_ready_pairs(ready: list[tuple[Pair, Split | None]], judgements: list[Judgement], seed: int) -> Prepared:
     """Split ready pairs as their file says where it says it for all of them, else by prompt; ties go with them."""
-    made = prepare(judgements, seed=seed) if _any_pair(judgements, seed) else None
+    made = _made(judgements, seed)
     different = [(pair, split) for pair, split in ready if not same_text(pair.chosen, pair.rejected)]
     decided = [(pair, split) for pair, split in different if pair.label != TIE]
     tied = [(pair, split) for pair, split in different if pair.label == TIE]
@@ -91,11 +91,12 @@ def _with_ready_pairs(ready: list[tuple[Pair, Split | None]], judgements: list[J
     )
 
 
-def _any_pair(judgements: list[Judgement], seed: int) -> bool:
+def _made(judgements: list[Judgement], seed: int) -> Prepared | None:
+    """The dataset of the judgements beside ready pairs; None where they make none of their own."""
     try:
-        return bool(judgements) and bool(prepare(judgements, seed=seed))
+        return prepare(judgements, seed=seed)
     except DataError:
-        return False
+        return None
 
 
 def _clean(

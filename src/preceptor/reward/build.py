@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -128,12 +129,12 @@ def _report(panels: Panels, config: RewardConfig, mode: str, measured: Measured)
         baselines=measured.baselines,
         seed=config.seed,
     )
-    ties = [pair for pair in train if pair.is_tie]
+    counts = Counter((pair.split, pair.is_tie) for pair in train)
     facts = {
-        "train_pairs": len(data.of("train")) - sum(tie.split == "train" for tie in ties),
-        "validation_pairs": len(data.of("validation")) - sum(tie.split == "validation" for tie in ties),
-        "train_ties": sum(tie.split == "train" for tie in ties),
-        "validation_ties": sum(tie.split == "validation" for tie in ties),
+        "train_pairs": counts["train", False],
+        "validation_pairs": counts["validation", False],
+        "train_ties": counts["train", True],
+        "validation_ties": counts["validation", True],
         "identical_left_out": data.identical,
         "leaked_left_out": data.leaked,
         "raters": len({pair.rater for pair in data.pairs if pair.rater is not None}),

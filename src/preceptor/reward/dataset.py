@@ -18,7 +18,7 @@ from preceptor.files.jsonl import beside, read_jsonl, text_field
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIES = "ties.jsonl"
-_TIE = 0.5
+TIE = 0.5  # the label of one
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does not say
 
 
@@ -41,7 +41,7 @@ class Pair:
     @property
     def is_tie(self) -> bool:
         """Whether neither answer is the better one, so that nothing can be right or wrong about their order."""
-        return self.label == _TIE
+        return self.label == TIE
 
 
 @dataclass(frozen=True)

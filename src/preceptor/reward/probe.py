@@ -20,6 +20,7 @@ from preceptor.modeling.frozen_head import Array
 from preceptor.modeling.sequences import EncodedPair
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs
+from preceptor.reward.dataset import TIE
 from preceptor.reward.row_cache import cached_rows
 
 _L2 = (0.003, 0.01, 0.03, 0.1)
@@ -65,7 +66,7 @@ def fit_output_layer(
         known = known * _KNOWN_SIZE / max(float(logits.std()), 1e-6)
         scaled = np.concatenate([scaled, ((inputs[:count] - inputs[count:]) @ known)[:, None]], axis=1)
     folds = bradley_terry.grouped_folds(prompts, folds=min(5, len(set(prompts))), seed=seed)
-    decided = None if labels is None else labels != 0.5  # ties are fitted to and decide nothing
+    decided = None if labels is None else labels != TIE  # ties are fitted to and decide nothing
     l2, _ = bradley_terry.choose_l2(
         scaled, folds, choices=_L2, weights=weights, targets=targets, labels=labels, judged=decided
     )
