@@ -2,9 +2,10 @@
 
 Run from the repository: `python benchmarks/hydra_or_full.py`; the reward model is that of `planted_preference.py`.
 Both modes start from the base with the same reward model, the same prompts and the same number of roll-outs, and are
-looked at on held-out cases every few roll-outs. Gold is the planted rule itself, without noise, which neither mode is
-trained on. Gold at a KL is interpolated between the looks on either side of it. The interval (95 %, Student) is of the
-difference of the two modes over seeds.
+looked at on held-out cases every few roll-outs. The folder `--work` keeps the answers of each finished run, so that an
+interrupted benchmark goes on and two processes can share the seeds. Gold is the planted rule itself, without noise,
+which neither mode is trained on. Gold at a KL is interpolated between the looks on either side of it. The interval
+(95 %, Student) is of the difference of the two modes over seeds.
 """
 
 from __future__ import annotations
@@ -86,13 +87,17 @@ def main() -> None:
             files = {"reward_model": str(reward), "prompts_file": prompts, "checkpoint_every": 1000}
             config = PolicyConfig(**fields | files)
             out, began = arguments.work / f"{mode}-{seed}", time.process_time()
-            train(base, reward, arguments.work / "pairs.jsonl", config, out)
-            looks, spent = curve(out / ANSWERS_FILE), time.process_time() - began
-            shutil.rmtree(out)
+            kept = out.with_name(f"{out.name}-{arguments.updates}-{arguments.every}.jsonl")
+            if not kept.exists():
+                shutil.rmtree(out, ignore_errors=True)
+                train(base, reward, arguments.work / "pairs.jsonl", config, out)
+                (out / ANSWERS_FILE).rename(kept)
+                shutil.rmtree(out)
+            looks = curve(kept)
             for kl in arguments.nats:
                 found[mode, kl].append(gold_at(looks, kl))
             shown = ", ".join(f"{gold:.3f} at {kl:.1f}" for kl, gold in looks)
-            print(f"seed {seed}, {mode}, {spent:.0f} s: {shown}", flush=True)
+            print(f"seed {seed}, {mode}, {time.process_time() - began:.0f} s: {shown}", flush=True)
     print("\n| KL, nats | hydra | full | hydra less full | seeds that reached it in both |")
     print("|---|---|---|---|---|")
     for kl in arguments.nats:
