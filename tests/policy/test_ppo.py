@@ -1,8 +1,7 @@
-"""The PPO loop on a tiny policy: it learns, ends on time, refuses rewards that cannot teach, and resumes exactly."""
+"""The PPO loop on a tiny policy: it learns, ends its passes in time, and refuses rewards that cannot teach."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.errors import ConflictError, DataError, RunCanceled
-from preceptor.modeling.policy_model import eos_ids, load_policy
-from preceptor.modeling.sequences import encode_prompt
+from preceptor.errors import DataError
+from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.blocks import layers_of
-from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
+from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.metrics import read_metrics
 from preceptor.policy.networks import Networks
-from preceptor.policy.optimize import make_optimizer
-from preceptor.policy.ppo import planned_updates, prompts_of_update, train
+from preceptor.policy.ppo import planned_updates, prompts_of_update
 from preceptor.policy.rollout import Prompt
 
 Score = Callable[[Sequence[str], Sequence[str]], Any]
+PpoRun = Callable[..., tuple[Networks, RunState]]
 TRL_NAMES = {
     "objective/kl",
     "objective/rlhf_reward",
@@ -45,44 +43,6 @@ TRL_NAMES = {
 }
 
 
-def _train(
-    model_folder: Path,
-    config: PolicyConfig,
-    score: Score,
-    folder: Path,
-    *,
-    prompts: int = 8,
-    stop_after: int | None = None,
-) -> tuple[Networks, RunState]:
-    model, tokenizer = load_policy(model_folder)
-    texts = [f"Question {i}" for i in range(prompts)]
-    networks = make_networks(model, config)
-    optimizer = make_optimizer(networks, config)
-    settings = config.model_dump(mode="json")
-    state = load_checkpoint(folder, networks, optimizer, settings=settings) or RunState(kl_coef=config.init_kl_coef)
-    done = [state.update]
-
-    def progress(update: int, total: int, metrics: dict[str, Any]) -> None:
-        assert update <= total
-        done[0] = update
-
-    state = train(
-        networks,
-        optimizer,
-        state,
-        tokenizer,
-        [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in texts],
-        score,
-        config,
-        eos=eos_ids(model, tokenizer),
-        folder=folder,
-        settings=settings,
-        progress=progress,
-        is_canceled=lambda: stop_after is not None and done[0] >= stop_after,
-    )
-    return networks, state
-
-
 @pytest.mark.parametrize("mode", ["hydra", "full"])
 @pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
 def test_the_score_rises_where_it_can_be_learned(
@@ -92,10 +52,11 @@ def test_the_score_rises_where_it_can_be_learned(
     letter_score: Score,
     tmp_path: Path,
     request: pytest.FixtureRequest,
+    ppo_run: PpoRun,
 ) -> None:
     sizes = {"batch_size": 64, "mini_batch_size": 32, "epochs": 100, "max_updates": 8}
     config = small_config(mode=mode, learning_rate=1e-2, target_kl=1.0, **sizes)
-    _train(request.getfixturevalue(kind), config, letter_score, tmp_path)
+    ppo_run(request.getfixturevalue(kind), config, letter_score, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     scores = [row["objective/scores"] for row in rows]
     assert len(rows) == 8
@@ -103,30 +64,30 @@ def test_the_score_rises_where_it_can_be_learned(
 
 
 def test_several_answers_to_a_prompt_learn_too(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     config = small_config(answers_per_prompt=4, batch_size=32, mini_batch_size=16, epochs=100, max_updates=12)
-    _train(tiny_llama, config, letter_score, tmp_path)
+    ppo_run(tiny_llama, config, letter_score, tmp_path)
     scores = [row["objective/scores"] for row in read_metrics(tmp_path / "metrics.jsonl")]
     assert np.mean(scores[-3:]) > np.mean(scores[:3])
 
 
 def test_choosing_among_more_draws_learns_too(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     draws = {"answers_per_prompt": 2, "draws_per_prompt": 8}
     config = small_config(**draws, batch_size=16, epochs=100, max_updates=10, target_kl=1.0)
-    _train(tiny_llama, config, letter_score, tmp_path)
+    ppo_run(tiny_llama, config, letter_score, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     scores = [row["objective/scores"] for row in rows]
     assert np.mean(scores[-3:]) > 1.3 * np.mean(scores[:3])
 
 
 def test_every_record_has_trls_names_and_finite_numbers(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     config = small_config(epochs=2)
-    _, state = _train(tiny_llama, config, letter_score, tmp_path)
+    _, state = ppo_run(tiny_llama, config, letter_score, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert state.update == len(rows) == 1
     assert set(rows[0]) >= TRL_NAMES
@@ -136,148 +97,39 @@ def test_every_record_has_trls_names_and_finite_numbers(
     assert rows[0]["lr"] == 3e-3
 
 
-def _weights(networks: Networks) -> dict[str, torch.Tensor]:
-    named = [*networks.policy_parameters(), *networks.value_parameters()]
-    return {name: parameter.detach().clone() for name, parameter in named}
-
-
-@pytest.mark.parametrize("mode", ["hydra", "full"])
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_stopped_run_resumes_to_the_very_same_weights_and_metrics(
-    mode: str,
-    stop_after: int,
-    small_config: Callable[..., PolicyConfig],
-    letter_score: Score,
-    tiny_llama: Path,
-    tmp_path: Path,
-) -> None:
-    config = small_config(mode=mode, epochs=10, max_updates=5)
-    whole, _ = _train(tiny_llama, config, letter_score, tmp_path / "whole")
-    with pytest.raises(RunCanceled, match=f"after {stop_after} of 5"):
-        _train(tiny_llama, config, letter_score, tmp_path / "parts", stop_after=stop_after)
-    resumed, _ = _train(tiny_llama, config, letter_score, tmp_path / "parts")
-    expected, found = _weights(whole), _weights(resumed)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-    rows = [read_metrics(tmp_path / part / "metrics.jsonl") for part in ("whole", "parts")]
-    for row in (row for part in rows for row in part):
-        row.pop("eps")
-    assert rows[0] == rows[1]
-    assert [row["update"] for row in rows[0]] == [1, 2, 3, 4, 5]
-
-
-def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    config = small_config(epochs=10, max_updates=5)
-    whole, _ = _train(tiny_llama, config, letter_score, tmp_path / "whole")
-    calls = 0
-
-    def dies(prompts: Sequence[str], responses: Sequence[str]) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 4:  # after the checkpoint at two and one roll-out more
-            raise KeyboardInterrupt
-        return letter_score(prompts, responses)
-
-    with pytest.raises(KeyboardInterrupt):
-        _train(tiny_llama, config, dies, tmp_path / "killed")
-    assert len(read_metrics(tmp_path / "killed" / "metrics.jsonl")) == 3
-    torn = tmp_path / "killed" / ".checkpoint-000004-half"  # as a kill inside a checkpoint's writing leaves it
-    torn.mkdir()
-    (torn / "weights.safetensors").write_bytes(b"half")
-    resumed, _ = _train(tiny_llama, config, letter_score, tmp_path / "killed")
-    assert [row["update"] for row in read_metrics(tmp_path / "killed" / "metrics.jsonl")] == [1, 2, 3, 4, 5]
-    expected, found = _weights(whole), _weights(resumed)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-
-
-def test_a_checkpoint_of_other_settings_is_refused_by_name(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(RunCanceled):
-        _train(tiny_llama, small_config(epochs=10), letter_score, tmp_path, stop_after=1)
-    with pytest.raises(ConflictError, match="learning_rate"):
-        _train(tiny_llama, small_config(epochs=10, learning_rate=1e-4), letter_score, tmp_path)
-
-
-def test_more_time_may_be_given_to_a_stopped_run(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(RunCanceled):
-        _train(tiny_llama, small_config(epochs=2, batch_size=8), letter_score, tmp_path, stop_after=1)
-    _, state = _train(tiny_llama, small_config(epochs=2, batch_size=8, max_minutes=99), letter_score, tmp_path)
-    assert state.update == 2
-
-
-def test_only_the_newest_checkpoint_is_kept_and_none_is_pickled(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    _train(tiny_llama, small_config(epochs=10, max_updates=5), letter_score, tmp_path)
-    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-000004"]
-    suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert suffixes == {".safetensors", ".json", ".jsonl"}
-    record = json.loads((tmp_path / "checkpoint-000004" / "state.json").read_text())
-    assert record["state"]["update"] == 4
-
-
-def test_a_moved_reference_survives_a_checkpoint(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
-) -> None:
-    config = small_config()
-    networks = [make_networks(load_policy(tiny_llama)[0], config) for _ in range(2)]
-    with torch.no_grad():
-        for _, parameter in networks[0].policy_parameters():
-            parameter.add_(0.1)
-    networks[0].refresh_reference()
-    optimizers = [make_optimizer(each, config) for each in networks]
-    assert networks[1].reference_state() == {}
-    save_checkpoint(tmp_path, RunState(update=0), networks[0], optimizers[0], settings={})
-    load_checkpoint(tmp_path, networks[1], optimizers[1], settings={})
-    restored = networks[1].reference_state()
-    assert all(torch.equal(value, restored[name]) for name, value in networks[0].reference_state().items())
-
-
-def test_the_time_limit_ends_a_run_with_what_it_has(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    _, state = _train(tiny_llama, small_config(epochs=1000, max_minutes=1e-9), letter_score, tmp_path)
-    assert state.update == 1
-
-
 def test_a_constant_reward_model_is_refused(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     with pytest.raises(DataError, match="same score"):
-        _train(tiny_llama, small_config(), lambda _, responses: np.ones(len(responses)), tmp_path)
+        ppo_run(tiny_llama, small_config(), lambda _, responses: np.ones(len(responses)), tmp_path)
 
 
 def test_scores_that_are_no_numbers_are_refused_and_counted(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     def broken(prompts: Sequence[str], responses: Sequence[str]) -> Any:
         return [float("nan")] * 3 + [1.0] * (len(responses) - 3)
 
     with pytest.raises(DataError, match="3 scores that are not numbers for 16 answers"):
-        _train(tiny_llama, small_config(), broken, tmp_path)
+        ppo_run(tiny_llama, small_config(), broken, tmp_path)
 
 
 def test_a_scorer_of_the_wrong_length_is_refused(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     with pytest.raises(DataError, match="shape"):
-        _train(tiny_llama, small_config(), lambda _, __: [1.0], tmp_path)
+        ppo_run(tiny_llama, small_config(), lambda _, __: [1.0], tmp_path)
 
 
 def test_no_prompts_are_refused(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     with pytest.raises(DataError, match="no prompts"):
-        _train(tiny_llama, small_config(), letter_score, tmp_path, prompts=0)
+        ppo_run(tiny_llama, small_config(), letter_score, tmp_path, prompts=0)
 
 
 def test_answers_that_end_at_once_are_scored_as_empty_text(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     seen: list[str] = []
 
@@ -289,18 +141,18 @@ def test_answers_that_end_at_once_are_scored_as_empty_text(
     config = small_config(
         temperature=50.0, batch_size=128, mini_batch_size=128, epochs=1, ppo_epochs=1, max_new_tokens=2
     )
-    _train(tiny_llama, config, score, tmp_path, prompts=128)
+    ppo_run(tiny_llama, config, score, tmp_path, prompts=128)
     assert len(seen) == 128
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
     assert all(np.isfinite(value) for value in row.values())
 
 
 def test_early_stopping_ends_the_passes_beyond_target_kl(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     fast = {"learning_rate": 0.05, "ppo_epochs": 6, "max_updates": 1}
-    _train(tiny_llama, small_config(target_kl=1e-3, **fast), letter_score, tmp_path / "a")
-    _train(tiny_llama, small_config(target_kl=1e-3, early_stopping=False, **fast), letter_score, tmp_path / "b")
+    ppo_run(tiny_llama, small_config(target_kl=1e-3, **fast), letter_score, tmp_path / "a")
+    ppo_run(tiny_llama, small_config(target_kl=1e-3, early_stopping=False, **fast), letter_score, tmp_path / "b")
     stopped = read_metrics(tmp_path / "a" / "metrics.jsonl")[0]
     free = read_metrics(tmp_path / "b" / "metrics.jsonl")[0]
     assert stopped["policy/stopped_early"] == 1
@@ -309,41 +161,25 @@ def test_early_stopping_ends_the_passes_beyond_target_kl(
 
 
 def test_the_adaptive_coefficient_moves_and_the_fixed_one_does_not(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     fields = {"epochs": 10, "max_updates": 3, "kl_horizon": 16}
-    _train(tiny_llama, small_config(**fields), letter_score, tmp_path / "a")
-    _train(tiny_llama, small_config(adap_kl_ctrl=False, **fields), letter_score, tmp_path / "f")
+    ppo_run(tiny_llama, small_config(**fields), letter_score, tmp_path / "a")
+    ppo_run(tiny_llama, small_config(adap_kl_ctrl=False, **fields), letter_score, tmp_path / "f")
     adaptive = [row["objective/kl_coef"] for row in read_metrics(tmp_path / "a" / "metrics.jsonl")]
     fixed = [row["objective/kl_coef"] for row in read_metrics(tmp_path / "f" / "metrics.jsonl")]
     assert adaptive[1] == pytest.approx(0.01 * 0.8)  # KL 0 at first, far below its target
     assert fixed == [0.01] * 3
 
 
-def test_rates_rise_over_the_first_steps_and_the_rise_survives_a_stop(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
-) -> None:
-    # 4 optimizer steps a roll-out: the sixth step, and the height, fall into the second
-    config = small_config(warmup_steps=6, epochs=10, max_updates=3, early_stopping=False, checkpoint_every=1)
-    whole, _ = _train(tiny_llama, config, letter_score, tmp_path / "whole")
-    with pytest.raises(RunCanceled):
-        _train(tiny_llama, config, letter_score, tmp_path / "parts", stop_after=1)
-    resumed, _ = _train(tiny_llama, config, letter_score, tmp_path / "parts")
-    for folder in ("whole", "parts"):
-        rates = [row["lr"] for row in read_metrics(tmp_path / folder / "metrics.jsonl")]
-        assert rates == pytest.approx([3e-3 * 4 / 6, 3e-3, 3e-3])
-    pairs = zip(whole.policy_parameters(), resumed.policy_parameters(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), (_, b) in pairs)
-
-
 def test_the_first_step_of_a_rising_rate_moves_less(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     once = {"max_updates": 1, "ppo_epochs": 1, "mini_batch_size": 16}
     start = [p.clone() for _, p in make_networks(load_policy(tiny_llama)[0], small_config()).policy_parameters()]
     moved = []
     for steps in (0, 4):
-        networks, _ = _train(tiny_llama, small_config(warmup_steps=steps, **once), letter_score, tmp_path / str(steps))
+        networks, _ = ppo_run(tiny_llama, small_config(warmup_steps=steps, **once), letter_score, tmp_path / str(steps))
         ends = [p.detach() for _, p in networks.policy_parameters()]
         moved.append(float(sum((end - begin).abs().sum() for end, begin in zip(ends, start, strict=True))))
     assert moved[1] == pytest.approx(moved[0] / 4, rel=1e-3)
@@ -366,20 +202,25 @@ def test_a_run_of_few_prompts_fills_its_batch_from_the_next_pass(small_config: C
 
 
 def test_tensorboard_events_are_written_on_request(
-    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
-    _train(tiny_llama, small_config(tensorboard=True, max_updates=1), letter_score, tmp_path)
+    ppo_run(tiny_llama, small_config(tensorboard=True, max_updates=1), letter_score, tmp_path)
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize("mode", ["hydra", "full"])
 def test_activations_computed_anew_give_the_same_weights(
-    mode: str, small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_gpt2: Path, tmp_path: Path
+    mode: str,
+    small_config: Callable[..., PolicyConfig],
+    letter_score: Score,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    ppo_run: PpoRun,
 ) -> None:
     weights = []
     for recomputed in (False, True):
         config = small_config(mode=mode, gradient_checkpointing=recomputed, max_updates=2, epochs=9)
-        networks, _ = _train(tiny_gpt2, config, letter_score, tmp_path / str(recomputed))
+        networks, _ = ppo_run(tiny_gpt2, config, letter_score, tmp_path / str(recomputed))
         weights.append([parameter for _, parameter in networks.policy_parameters()])
         assert all(layer.training == recomputed for body in networks.trained_bodies() for layer in layers_of(body))
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
