@@ -104,3 +104,21 @@ def test_a_tie_is_not_counted_as_right_or_wrong_by_cross_validation() -> None:
     assert (with_ties.accuracy, with_ties.l2) == (plain.accuracy, plain.l2)
     assert with_ties.loss == pytest.approx(plain.loss, rel=1e-3)
     assert len(with_ties.margins) == 48
+
+
+def test_a_tie_does_not_heat_or_cool_a_fine_tuned_model(
+    tmp_path: Path, write_rows: Any, planted: Any, tiny_bert: Path
+) -> None:
+    rows = [
+        {**row, "metadata": {"split": "test" if place % 4 == 0 else "train"}} for place, row in enumerate(planted(48))
+    ]
+    data = write_rows(rows)  # no validation pairs, so that the temperature is fitted on what was trained on
+    settings: dict[str, Any] = {"mode": "full", "base_model": str(tiny_bert), "epochs": 0}
+    before = build(data, tmp_path / "without", **settings)
+    wrong = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+    # hardly any weight, so the model is the same; as preferences they would contradict every pair
+    ties = [{**row, "metadata": {**row["metadata"], "label": 0.5, "weight": 1e-9}} for row in wrong]
+    write_rows(ties, "preferences.ties.jsonl")
+    after = build(data, tmp_path / "with", **settings)
+    assert after["data"]["train_ties"] == before["data"]["train_pairs"]
+    assert after["calibration"]["temperature"] == pytest.approx(before["calibration"]["temperature"], rel=1e-3)
