@@ -34,10 +34,10 @@ def ours(mode: str, *, size: str, updates: int, response: int, precision: str) -
     import ppo_models
     import torch
 
+    from preceptor.modeling.freed_memory import keep_freed_memory
     from preceptor.policy import ppo
     from preceptor.policy.checkpoint import RunState
     from preceptor.policy.config import PolicyConfig
-    from preceptor.policy.freed_memory import keep_freed_memory
     from preceptor.policy.layouts import make_networks
     from preceptor.policy.optimize import make_optimizer
     from preceptor.policy.rollout import Prompt

@@ -14,7 +14,6 @@ from preceptor.modeling import products
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.blocks import body_of
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.freed_memory import keep_freed_memory
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.optimize import optimize
 from preceptor.policy.packed import run_packed
@@ -118,9 +117,3 @@ def test_a_step_is_that_of_the_plain_computation(
         for (name, ours), theirs in zip(trained.named_parameters(), plain[0].parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
     torch.testing.assert_close(networks.value_head.weight, head.weight, rtol=1e-4, atol=1e-5)
-
-
-def test_freed_memory_is_kept_where_the_library_can() -> None:
-    import platform
-
-    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")

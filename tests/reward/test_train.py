@@ -65,7 +65,7 @@ def test_parts_hold_every_pair_of_a_batch_once_within_their_tokens() -> None:
     assert batch_parts(pairs, [5, 3, 0, 1, 2], tokens=36) == [[1, 2, 5], [0], [3]]  # 10 + 11 + 15 tokens; 60; 180
 
 
-def test_a_step_in_parts_moves_the_weights_as_one_loss_over_the_padded_batch_does(
+def test_steps_in_parts_move_the_weights_as_one_loss_over_the_padded_batch_does(
     tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from preceptor.modeling.classifier import _padded_scores, load_classifier
@@ -73,9 +73,9 @@ def test_a_step_in_parts_moves_the_weights_as_one_loss_over_the_padded_batch_doe
 
     pairs = EncodedPairs(rows_of(9, 30, 4, 17), rows_of(12, 25, 30, 3), 0, 0)
     given = {"margins": [0.0, 0.5, 0.0, 0.2], "weights": [1.0, 3.0, 0.5, 1.0], "labels": [1.0, 1.0, 0.5, 1.0]}
-    config = RewardConfig(dataset="-", epochs=1, batch_size=4, learning_rate=100.0, max_grad_norm=1e9)
+    config = RewardConfig(dataset="-", epochs=2, batch_size=4, learning_rate=100.0, max_grad_norm=1e9)
 
-    def after_a_step(*, parts: bool) -> dict[str, torch.Tensor]:
+    def after_two_steps(*, parts: bool) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = load_classifier(tiny_bert, trained=False)[0].double()  # so that no rounding hides a difference
         # a plain gradient step, so that the change of a weight is its gradient and not its sign
@@ -96,16 +96,18 @@ def test_a_step_in_parts_moves_the_weights_as_one_loss_over_the_padded_batch_doe
                     is_canceled=lambda: False,
                 )
         else:
-            scores = _padded_scores(model, pairs.rows(range(4)))
             rows = {name: torch.tensor(row) for name, row in given.items()}
-            preference_loss(scores[:4], scores[4:], **rows).backward()
-            torch.optim.SGD(model.parameters(), lr=100.0).step()
+            for rate in (100.0, 50.0):
+                scores = _padded_scores(model, pairs.rows(range(4)))
+                preference_loss(scores[:4], scores[4:], **rows).backward()
+                torch.optim.SGD(model.parameters(), lr=rate).step()
+                model.zero_grad()
         return {name: value.detach() for name, value in model.named_parameters()}
 
     torch.manual_seed(0)
     untouched = load_classifier(tiny_bert, trained=False)[0].double()
     start = {name: value.detach() for name, value in untouched.named_parameters()}
-    ours, plain = after_a_step(parts=True), after_a_step(parts=False)
+    ours, plain = after_two_steps(parts=True), after_two_steps(parts=False)
     moved = max(float((plain[name] - start[name]).abs().max()) for name in plain)
     assert moved > 1e-3
     for name, value in ours.items():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preceptor.modeling.packed_attention import attend
 from preceptor.modeling.sequences import EncodedPair
 
 
@@ -50,10 +51,11 @@ def packed_scores(model: Any, rows: Sequence[EncodedPair]) -> Tensor:
 def _layer(layer: Any, asking: Tensor, x: Tensor, queries: list[int], lengths: list[int]) -> Tensor:
     """The layer's output (M, d) for the tokens `asking` (M, d), `queries` of each text, which see all of its tokens."""
     read = layer.attention.self
-    mixed = _attend(
-        read.query(asking) * read.scaling,
-        read.key(x),
-        read.value(x),
+    seen = _as_products_take_it(x)
+    mixed = attend(
+        read.query(seen if asking is x else asking) * read.scaling,
+        read.key(seen),
+        read.value(seen),
         queries=queries,
         lengths=lengths,
         heads=read.num_attention_heads,
@@ -62,17 +64,6 @@ def _layer(layer: Any, asking: Tensor, x: Tensor, queries: list[int], lengths: l
     return output
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, *, queries: list[int], lengths: list[int], heads: int) -> Tensor:
-    """Scaled queries (M, d) on keys and values (N, d), text by text, by two plain products a text: (M, d)."""
-    parts = torch.split(q, queries), torch.split(k, lengths), torch.split(v, lengths)
-    mixed = []
-    for asked, keys, values in zip(*parts, strict=True):
-        weights = torch.softmax(_heads(asked, heads) @ _heads(keys, heads).transpose(1, 2), dim=-1)  # (H, m, n)
-        # autocast takes the softmax in float32; the product is taken in the precision of the values
-        mixed.append((weights.to(values.dtype) @ _heads(values, heads)).transpose(0, 1).flatten(1))
-    return torch.cat(mixed)
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """(n, d) as (H, n, d / H)."""
-    return x.view(len(x), heads, -1).transpose(0, 1)
+def _as_products_take_it(x: Tensor) -> Tensor:
+    """In autocast's precision where it is on, which would cast `x` anew for each of the layers that read it."""
+    return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x

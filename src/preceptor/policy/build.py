@@ -17,6 +17,7 @@ import torch
 from preceptor.errors import ConfigError, InputError
 from preceptor.files.atomic import file_digest
 from preceptor.modeling.device import DeviceName, choose_device
+from preceptor.modeling.freed_memory import keep_freed_memory
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
@@ -24,7 +25,6 @@ from preceptor.modeling.reward_model import Scorer, load_scorer
 from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.freed_memory import keep_freed_memory
 from preceptor.policy.held_out import ANSWERS_FILE, restore_best
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.losses import cautious_scores

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from preceptor.errors import RunCanceled
 from preceptor.modeling.classifier import forward_scores
+from preceptor.modeling.freed_memory import keep_freed_memory
 from preceptor.reward.batches import EncodedPairs, batch_parts, epoch_batches
 from preceptor.reward.checkpoint import Checkpoint
 from preceptor.reward.config import RewardConfig
@@ -64,6 +65,8 @@ def train_classifier(
     count = len(train.chosen)
     steps = -(-count // config.batch_size)
     total = steps * config.epochs
+    keep_freed_memory()
+    _read_words_sparsely(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -85,7 +88,7 @@ def train_classifier(
         for batch in epoch_batches(count, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch):
             if is_canceled():
                 raise RunCanceled("Training the reward model was stopped; finished epochs are kept.")
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=False)  # what parts add to stays where it is
             loss, whole = 0.0, weight_row[batch].sum()
             for part in batch_parts(train, batch, tokens=tokens):
                 scores = forward_scores(model, train.rows(part), bfloat16=bfloat16)
@@ -121,6 +124,18 @@ def train_classifier(
     elif best is not None:
         model.load_state_dict(best)
     return state
+
+
+def _read_words_sparsely(model: Any) -> None:
+    """On a CPU, let each part of a batch add the gradients of the words that it read, and of no others.
+
+    Autograd would make and add a table of the whole vocabulary for each part. A gradient that is there already stays
+    dense when sparse rows are added, as clipping and AdamW need it.
+    """
+    words = model.get_input_embeddings()
+    if words.weight.device.type == "cpu":
+        words.sparse = True
+        words.weight.grad = torch.zeros_like(words.weight)
 
 
 @torch.no_grad()
