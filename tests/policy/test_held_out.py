@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.errors import RunCanceled
+from preceptor.errors import ConfigError, RunCanceled
 from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint
@@ -172,6 +172,22 @@ def test_training_ends_beyond_the_kl_budget_with_the_best_policy_within_it(
     assert state.update == len(rows) < 99
     assert rows[-1]["objective/kl"] > 0.05 >= max(row["objective/kl"] for row in rows[:-1])
     assert state.best_kl <= 0.05
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dpo"])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({}, r"prompts\.jsonl holds no prompt of split `validation`: add some"), ({"held_out_prompts": 0}, "is 0: allow")],
+)
+def test_a_kl_budget_that_nothing_would_measure_is_refused_before_training(
+    algorithm: str, fields: dict[str, Any], said: str, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    if algorithm != "ppo":
+        pytest.importorskip("trl")
+    more: dict[str, Any] = {"algorithm": algorithm, "kl_budget": 0.05, "warm_start_epochs": 1, **fields}
+    with pytest.raises(ConfigError, match=f"kl_budget is kept on held-out prompts, and .*{said}"):
+        train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "o"), **more)
+    assert not list(tmp_path.iterdir())
 
 
 def test_held_out_prompts_are_those_of_the_validation_split(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import Progress, train
 from preceptor.policy.processes import ALONE, Processes
-from preceptor.policy.prompts import load_chosen, load_held_out, load_prompts
+from preceptor.policy.prompts import load_chosen, prompts_of
 from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.vllm_sampler import VersionedSampler, VllmEngine
 from preceptor.policy.warmstart import encode_answer, warm_start
@@ -63,6 +63,7 @@ def build_policy(
     DataError for what cannot be used, RunCanceled when asked to stop.
     """
     score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
+    texts, held_out = prompts_of(config, reward_model)
     base = resolve_model(base_model, models_dir=models_dir)
     if config.sharding == "fsdp" and processes.count == 1:
         raise ConfigError("sharding fsdp spreads weights over processes: start several with torchrun, or leave it out.")
@@ -72,9 +73,6 @@ def build_policy(
     room = context_length(model) - config.max_new_tokens
     if room < 1:
         raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
-    file = config.prompts_file or reward_model / "prompts.jsonl"
-    texts = load_prompts(file, most=config.max_prompts, seed=config.seed)
-    held_out = load_held_out(file, most=config.held_out_prompts, seed=config.seed)
 
     def encode(text: str) -> Prompt:
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])

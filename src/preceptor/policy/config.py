@@ -70,7 +70,10 @@ class PolicyConfig(BaseModel):
         0.0, ge=0, description="Scores are the mean of the reward model's ensemble less this many deviations."
     )
     kl_budget: float | None = Field(
-        None, gt=0, description="Nats of KL an answer beyond which training ends and no policy is published."
+        None,
+        gt=0,
+        description="Nats of KL an answer beyond which training ends and no policy is published; "
+        "needs held-out prompts.",
     )
     held_out_prompts: int = Field(
         16, ge=0, description="Validation prompts, at most, by which the best policy is chosen; 0 publishes the last."

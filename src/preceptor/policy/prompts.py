@@ -7,10 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from preceptor.errors import InputError
+from preceptor.errors import ConfigError, InputError
 from preceptor.files.jsonl import read_jsonl, text_field
+from preceptor.policy.config import PolicyConfig
 
 _ENOUGH_CORRECTIONS = 10
+
+
+def prompts_of(config: PolicyConfig, reward_model: Path) -> tuple[list[str], list[str]]:
+    """Training prompts and held-out prompts of a run: those of `prompts_file`, or those that the reward model brings.
+
+    Raises ConfigError for a KL budget without held-out prompts: the KL of the policy to publish would not be measured.
+    """
+    path = config.prompts_file or reward_model / "prompts.jsonl"
+    texts = load_prompts(path, most=config.max_prompts, seed=config.seed)
+    held_out = load_held_out(path, most=config.held_out_prompts, seed=config.seed)
+    if config.kl_budget is not None and not held_out:
+        missing = (
+            f"{path} holds no prompt of split `validation`" if config.held_out_prompts else "held_out_prompts is 0"
+        )
+        cure = "add some" if config.held_out_prompts else "allow some"
+        raise ConfigError(f"kl_budget is kept on held-out prompts, and {missing}: {cure}, or leave kl_budget out.")
+    return texts, held_out
 
 
 def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:

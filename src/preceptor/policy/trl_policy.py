@@ -29,7 +29,7 @@ from preceptor.policy.held_out import restore_best
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.ppo import Progress, planned_updates, prompts_of_update
 from preceptor.policy.preference_data import Encoder, dpo_rows, kto_rows, kto_weights, load_pairs, load_thumbs
-from preceptor.policy.prompts import load_held_out, load_prompts
+from preceptor.policy.prompts import prompts_of
 from preceptor.policy.rollout import Prompt
 from preceptor.policy.trl_start import TrainedNetworks, prepare_start, scale_of_scores
 from preceptor.policy.trl_state import metrics_of, resumed
@@ -57,17 +57,13 @@ def build_with_trl(
     used, RunCanceled when asked to stop.
     """
     require_trl()
-    if config.kl_budget is not None and not config.held_out_prompts:
-        raise ConfigError(f"With {config.algorithm}, kl_budget is measured on held-out prompts: allow some.")
     from preceptor.policy.trl_classes import quiet_trl
     from preceptor.policy.trl_watch import Watch
 
     score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
     settings = training_settings(config, base, reward_model)
-    file = config.prompts_file or reward_model / "prompts.jsonl"
-    texts = load_prompts(file, most=config.max_prompts, seed=config.seed)
-    kept_back = load_held_out(file, most=config.held_out_prompts, seed=config.seed)
+    texts, kept_back = prompts_of(config, reward_model)
     left = resumed(work_dir, settings)
     start = work_dir / _START
     with quiet_transformers(), quiet_trl():
