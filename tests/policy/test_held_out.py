@@ -15,7 +15,9 @@ import torch
 
 from preceptor.errors import ConfigError, RunCanceled
 from preceptor.modeling.policy_model import eos_ids, load_policy
+from preceptor.modeling.reward_model import RewardCard
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy.build import cautious_score
 from preceptor.policy.checkpoint import RunState, load_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import Measured, drop_older, held_out_reward, judge, measure, restore_best
@@ -37,6 +39,35 @@ def test_caution_takes_the_spread_of_the_ensemble_from_its_mean() -> None:
     ensemble = torch.tensor([[1.0, 4.0], [3.0, 4.0]])  # spreads 1 and 0
     assert cautious_scores(ensemble, 0.5).tolist() == [1.5, 4.0]
     assert cautious_scores(ensemble[:1], 0.5).tolist() == [1.0, 4.0]
+
+
+class _Members:
+    """A reward model whose members differ by 2 on every answer."""
+
+    def __init__(self, members: int) -> None:
+        self.card = RewardCard(mode="frozen", base="none", ensemble=members)
+
+    def score(self, _: Sequence[str], responses: Sequence[str]) -> Any:
+        return np.full(len(responses), 7.0)
+
+    def score_ensemble(self, _: Sequence[str], responses: Sequence[str]) -> Any:
+        return np.stack([np.full(len(responses), 2.0 * member) for member in range(self.card.ensemble)])
+
+
+def test_caution_reads_the_ensemble_and_its_absence_the_one_score() -> None:
+    assert cautious_score(_Members(2), 0.5)(["p"], ["r"]).tolist() == [0.5]
+    assert cautious_score(_Members(1), 0.0)(["p"], ["r"]).tolist() == [7.0]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_caution_is_refused_where_no_second_member_could_disagree(
+    algorithm: str, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    if algorithm != "ppo":
+        pytest.importorskip("trl")
+    more: dict[str, Any] = {"algorithm": algorithm, "answers_per_prompt": 2, "caution": 0.5}
+    with pytest.raises(ConfigError, match=r"caution 0\.5 .* \(full mode\) has a single member: leave caution at 0"):
+        train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "o"), **more)
 
 
 def test_the_held_out_reward_is_the_scaled_score_less_both_penalties(small_config: Config) -> None:
@@ -205,7 +236,7 @@ def test_the_published_policy_is_named_in_metrics_and_card(tiny_llama: Path, tin
     with (reward / "prompts.jsonl").open("a") as file:
         file.write('{"prompt": "Is this a rash?", "split": "validation"}\n')
     fields: dict[str, Any] = {"precision": "float32", "train_layers": 1, "batch_size": 8, "max_new_tokens": 4}
-    metrics = train_with_ppo(str(tiny_llama), str(reward), str(tmp_path / "o"), epochs=2, caution=0.5, **fields)
+    metrics = train_with_ppo(str(tiny_llama), str(reward), str(tmp_path / "o"), epochs=2, **fields)
     card = json.loads((tmp_path / "o" / "preceptor.json").read_text())
     assert metrics["published_update"] == card["published_update"] in (0, 2)
     assert np.isfinite(metrics["held_out_score"])

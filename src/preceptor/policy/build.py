@@ -172,9 +172,17 @@ def write_card(
 
 
 def cautious_score(scorer: Scorer, caution: float) -> Score:
-    """The reward model's score; with caution, the mean of its ensemble less that many deviations."""
+    """The reward model's score; with caution, the mean of its ensemble less that many deviations.
+
+    Raises ConfigError for caution with a reward model of one member, which never disagrees with itself.
+    """
     if not caution:
         return scorer.score
+    if scorer.card.ensemble < 2:
+        raise ConfigError(
+            f"caution {caution:g} weighs how far a reward model's members differ, and this one "
+            f"({scorer.card.mode} mode) has a single member: leave caution at 0, or train the reward model in frozen mode with an ensemble."
+        )
 
     def score(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
         ensemble = torch.from_numpy(np.asarray(scorer.score_ensemble(prompts, responses), dtype=np.float32))

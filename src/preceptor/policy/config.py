@@ -67,7 +67,9 @@ class PolicyConfig(BaseModel):
     )
 
     caution: float = Field(
-        0.0, ge=0, description="Scores are the mean of the reward model's ensemble less this many deviations."
+        0.0,
+        ge=0,
+        description="Scores are the mean of the reward model's ensemble less this many deviations (frozen mode).",
     )
     kl_budget: float | None = Field(
         None,
