@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from preceptor.errors import ConflictError, RunCanceled
+from preceptor.errors import ConflictError, RunCanceled, StorageError
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.layouts import make_networks
-from preceptor.policy.metrics import read_metrics
+from preceptor.policy.metrics import MetricsLog, read_metrics
 from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 
@@ -78,6 +78,21 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     assert [row["update"] for row in read_metrics(tmp_path / "killed" / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     expected, found = _weights(whole), _weights(resumed)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_resume_that_cannot_write_loses_no_row_of_the_metrics(
+    tmp_path: Path, small_disk: Callable[[int], Any]
+) -> None:
+    with MetricsLog(tmp_path, resume_at=0, tensorboard=False) as log:
+        for update in range(1, 5):
+            log.write(update, {"lr": 0.1})
+    with small_disk(30), pytest.raises(StorageError, match=r"metrics\.jsonl failed"):
+        MetricsLog(tmp_path, resume_at=3, tensorboard=False)
+    assert [row["update"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    with MetricsLog(tmp_path, resume_at=3, tensorboard=False) as log:
+        log.write(4, {"lr": 0.2})
+    assert [row["lr"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0.1, 0.1, 0.1, 0.2]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(

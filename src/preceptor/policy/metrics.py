@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from preceptor.errors import ConfigError
+from preceptor.files.atomic import write_atomic
 
 METRICS_FILE = "metrics.jsonl"
 _CLOCK = ("eps",)  # differs between two equal runs
@@ -21,7 +22,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS_FILE
         kept = [row for row in read_metrics(path) if row.get("update", 0) <= resume_at] if resume_at else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))  # a kill here must lose no row
         self._file = path.open("a", encoding="utf-8")
         self._board = _board(folder / "tensorboard") if tensorboard else None
 
