@@ -181,7 +181,8 @@ def cautious_score(scorer: Scorer, caution: float) -> Score:
     if scorer.card.ensemble < 2:
         raise ConfigError(
             f"caution {caution:g} weighs how far a reward model's members differ, and this one "
-            f"({scorer.card.mode} mode) has a single member: leave caution at 0, or train the reward model in frozen mode with an ensemble."
+            f"({scorer.card.mode} mode) has a single member: leave caution at 0, or train the reward model in frozen "
+            "mode with an ensemble."
         )
 
     def score(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
