@@ -12,15 +12,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from preceptor.errors import DataError, InputError
+from preceptor.errors import ConflictError, DataError, InputError, RunCanceled
 from preceptor.modeling.policy_model import context_length, load_policy
 from preceptor.policy import build
 from preceptor.policy.build import build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.metrics import read_metrics
+from preceptor.policy.run import train_with_ppo
 
 Config = Callable[..., PolicyConfig]
 Score = Callable[[Sequence[str], Sequence[str]], Any]
+FAST: dict[str, Any] = {
+    "precision": "float32",
+    "train_layers": 1,
+    "batch_size": 8,
+    "max_new_tokens": 6,
+    "ppo_epochs": 1,
+}
 
 
 def _build(model: Path, reward: Path, out: Path, config: PolicyConfig) -> dict[str, Any]:
@@ -89,3 +97,26 @@ def test_prompts_longer_than_the_context_keep_their_end_and_train(
     assert all(np.isfinite(value) for value in row.values())
     with pytest.raises(InputError, match="fills the model's context"):
         _build(tiny_llama, tiny_reward, tmp_path / "out", small_config(max_new_tokens=context_length(model)))
+
+
+@pytest.mark.parametrize("name", ["prompts_file", "warm_start_file"])
+def test_a_stopped_run_does_not_go_on_with_other_contents_of_a_file(
+    name: str, tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    files = {field: tmp_path / f"{field}.jsonl" for field in ("prompts_file", "warm_start_file")}
+
+    def write(path: Path, word: str) -> None:
+        rows = [{"prompt": f"{word} {i}", "chosen": f"{word}."} for i in range(12)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    for path in files.values():
+        write(path, "fever")
+    more: dict[str, Any] = {**files, "warm_start_epochs": 1, "epochs": 3, "max_updates": 3, **FAST}
+    models = (str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"))
+    with pytest.raises(RunCanceled):
+        train_with_ppo(*models, is_canceled=lambda: (tmp_path / "ppo.training/checkpoint-000000").exists(), **more)
+    write(files[name], "cough")
+    with pytest.raises(ConflictError, match=f"a run with another content of {name}: use the same settings"):
+        train_with_ppo(*models, **more)
+    write(files[name], "fever")
+    assert train_with_ppo(*models, **more)["updates"] == 3

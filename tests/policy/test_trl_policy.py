@@ -144,6 +144,12 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     torn.mkdir()
     with pytest.raises(ConflictError, match="another learning_rate"):
         train(algorithm, **more | {"learning_rate": 1e-3})
+    if algorithm == "dpo":
+        before = pairs.read_text()
+        pairs.write_text(before.replace(GOOD, BAD + " " + GOOD))
+        with pytest.raises(ConflictError, match="another content of preferences_file"):
+            train(algorithm, **more)
+        pairs.write_text(before)
     assert train(algorithm, **more)["updates"] == 4
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from preceptor.errors import ConfigError, InputError
-from preceptor.files.atomic import file_digest
-from preceptor.modeling.device import DeviceName, choose_device
+from preceptor.modeling.device import DeviceName
 from preceptor.modeling.freed_memory import keep_freed_memory
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
@@ -26,6 +25,7 @@ from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import ANSWERS_FILE, restore_best
+from preceptor.policy.identity import training_settings
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
@@ -77,7 +77,7 @@ def build_policy(
     def encode(text: str) -> Prompt:
         return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
 
-    settings = training_settings(config, base, reward_model) | {"processes": processes.count}
+    settings = training_settings(config, base, reward_model, preferences) | {"processes": processes.count}
     keep_freed_memory()
     networks = make_networks(model, config, processes=processes)
     if config.sampler == "vllm":
@@ -248,14 +248,3 @@ def _summary(work_dir: Path, state: RunState) -> dict[str, Any]:
         "response_length_first": mean("val/response_length", rows[:ends]),
         "response_length_last": mean("val/response_length", rows[-ends:]),
     }
-
-
-def training_settings(config: PolicyConfig, base: Path, reward_model: Path) -> dict[str, Any]:
-    """What a checkpoint was made under: the config, the weights of base and reward model, by digest, and the device."""
-    facts = {"base": _digest(base), "reward": _digest(reward_model), "device": choose_device(config.device).type}
-    return config.model_dump(mode="json") | facts
-
-
-def _digest(folder: Path) -> str:
-    """What identifies the weights of a folder."""
-    return "+".join(file_digest(path)[:16] for path in sorted(folder.glob("*.safetensors")))

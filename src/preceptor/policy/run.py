@@ -35,14 +35,18 @@ def run(config: PolicyConfig, context: StageContext) -> StageResult:
     base_artifact, reward_artifact = _artifact(base, context), _artifact(config.reward_model, context)
     start = str(base_artifact.path) if base_artifact else base
     folder = resolve_model(start, models_dir=context.settings.models_dir)
-    with work_folder(config, context, base=folder, reward=reward) as work, context.store.building("policy") as build:
+    preferences = _preferences(reward_artifact, context)
+    with (
+        work_folder(config, context, base=folder, reward=reward, preferences=preferences) as work,
+        context.store.building("policy") as build,
+    ):
         metrics = _builder(config)(
             start,
             reward,
             build.path,
             config,
             work_dir=work,
-            preferences=_preferences(reward_artifact, context),
+            preferences=preferences,
             models_dir=context.settings.models_dir,
             progress=context.progress,
             is_canceled=context.is_canceled,

@@ -18,14 +18,10 @@ from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
 from preceptor.modeling.reward_model import load_scorer
 from preceptor.modeling.sequences import format_prompt
-from preceptor.policy.build import (
-    cautious_score,
-    training_settings,
-    write_card,
-    write_policy,
-)
+from preceptor.policy.build import cautious_score, write_card, write_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import restore_best
+from preceptor.policy.identity import training_settings
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.ppo import Progress, planned_updates, prompts_of_update
 from preceptor.policy.preference_data import Encoder, dpo_rows, kto_rows, kto_weights, load_pairs, load_thumbs
@@ -62,7 +58,7 @@ def build_with_trl(
 
     score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     base = resolve_model(base_model, models_dir=models_dir)
-    settings = training_settings(config, base, reward_model)
+    settings = training_settings(config, base, reward_model, preferences)
     texts, kept_back = prompts_of(config, reward_model)
     left = resumed(work_dir, settings)
     start = work_dir / _START

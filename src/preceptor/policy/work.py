@@ -7,8 +7,6 @@ trains: the same command goes on with what an interrupted one left.
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,17 +18,18 @@ import sqlalchemy as sa
 from preceptor.db.engine import session_scope
 from preceptor.db.tables.lineage import Run
 from preceptor.errors import ConflictError, StorageError
-from preceptor.files.atomic import disk_reason, file_digest
-from preceptor.policy.build import training_settings
-from preceptor.policy.checkpoint import FREE_TO_CHANGE
+from preceptor.files.atomic import disk_reason
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.identity import training_key
 from preceptor.stage import StageContext
 
 _LOCK = "in-use"
 
 
 @contextmanager
-def work_folder(config: PolicyConfig, context: StageContext, *, base: Path, reward: Path) -> Iterator[Path]:
+def work_folder(
+    config: PolicyConfig, context: StageContext, *, base: Path, reward: Path, preferences: Path | None = None
+) -> Iterator[Path]:
     """The folder of this training below `<home>/work`; it is left behind only with a checkpoint in it.
 
     Raises:
@@ -40,24 +39,13 @@ def work_folder(config: PolicyConfig, context: StageContext, *, base: Path, rewa
     if _in_round(context):
         yield work / f"policy-{context.run_id}"
         return
-    folder = work / f"policy-{training_key(config, base, reward)}"
+    folder = work / f"policy-{training_key(config, base, reward, preferences)}"
     with _held(folder):
         try:
             yield folder
         finally:
             if not any(folder.glob("checkpoint-*")):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def training_key(config: PolicyConfig, base: Path, reward: Path) -> str:
-    """What tells one training from another: 16 hex digits over settings, weights and the files of prompts."""
-    settings = training_settings(config, base, reward)
-    files = [config.prompts_file or reward / "prompts.jsonl", config.warm_start_file, config.preferences_file]
-    content = {
-        "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
-        "files": [file_digest(path) if path is not None and path.is_file() else None for path in files],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _in_round(context: StageContext) -> bool:
