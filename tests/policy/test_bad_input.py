@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from preceptor.errors import ConflictError, DataError, InputError, RunCanceled
@@ -97,6 +98,19 @@ def test_prompts_longer_than_the_context_keep_their_end_and_train(
     assert all(np.isfinite(value) for value in row.values())
     with pytest.raises(InputError, match="fills the model's context"):
         _build(tiny_llama, tiny_reward, tmp_path / "out", small_config(max_new_tokens=context_length(model)))
+
+
+def test_a_batch_of_one_answer_trains_only_with_scores_as_they_are(
+    small_config: Config, letter_score: Score, ppo_run: Callable[..., Any], tiny_llama: Path, tmp_path: Path
+) -> None:
+    one = {"batch_size": 1, "mini_batch_size": 1, "max_updates": 2}
+    with pytest.raises(ValidationError, match="batch_size 1 gives one score"):
+        small_config(**one)
+    assert PolicyConfig(reward_model="none", algorithm="dpo", batch_size=1, mini_batch_size=1).normalize_scores
+    ppo_run(tiny_llama, small_config(**one, normalize_scores=False), letter_score, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert len(rows) == 2
+    assert all(np.isfinite(value) for row in rows for value in row.values())
 
 
 @pytest.mark.parametrize("name", ["prompts_file", "warm_start_file"])

@@ -157,6 +157,10 @@ class PolicyConfig(BaseModel):
             raise ValueError("batch_size must be a multiple of mini_batch_size")
         if self.batch_size % self.answers_per_prompt:
             raise ValueError("batch_size must be a multiple of answers_per_prompt")
+        if self.batch_size == 1 and self.algorithm == "ppo" and self.normalize_scores:
+            raise ValueError(
+                "batch_size 1 gives one score, without a deviation to scale by: raise it, or turn normalize_scores off"
+            )
         if self.lora_rank and self.mode != "hydra":
             raise ValueError("lora_rank goes with mode hydra")
         if self.max_updates == 0 and not (self.algorithm == "ppo" and self.warm_start_epochs):
