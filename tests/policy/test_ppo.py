@@ -97,11 +97,12 @@ def test_every_record_has_trls_names_and_finite_numbers(
     assert rows[0]["lr"] == 3e-3
 
 
-def test_a_constant_reward_model_is_refused(
-    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_constant_reward_model_is_refused_whether_or_not_its_scores_are_scaled(
+    scaled: bool, small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
 ) -> None:
     with pytest.raises(DataError, match="same score"):
-        ppo_run(tiny_llama, small_config(), lambda _, responses: np.ones(len(responses)), tmp_path)
+        ppo_run(tiny_llama, small_config(normalize_scores=scaled), lambda _, rows: np.ones(len(rows)), tmp_path)
 
 
 def test_scores_that_are_no_numbers_are_refused_and_counted(

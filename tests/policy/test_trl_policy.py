@@ -11,11 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.errors import ConfigError, ConflictError, DataError, RunCanceled
+from preceptor.modeling.reward_model import FullScorer
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.run import run, train_with_ppo
 from preceptor.settings import Settings
@@ -201,6 +203,16 @@ def test_nothing_is_sent_anywhere(train: Callable[..., Any], pairs: Path, monkey
 def test_training_that_breaks_down_is_one_sentence(train: Callable[..., Any], pairs: Path) -> None:
     with pytest.raises(DataError, match="loss of dpo is not a number: lower learning_rate"):
         train("dpo", preferences_file=pairs, epochs=3, learning_rate=1e30)
+
+
+@needs_trl
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_constant_reward_model_is_refused_whether_or_not_its_scores_are_scaled(
+    scaled: bool, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FullScorer, "score", lambda _self, _prompts, responses: np.ones(len(responses)))
+    with pytest.raises(DataError, match="8 answers the same score: it cannot teach"):
+        train("rloo", normalize_scores=scaled)
 
 
 @needs_trl

@@ -35,6 +35,7 @@ from preceptor.policy.rollout import (
     compute_targets,
     evaluate_answers,
     sample_answers,
+    scale_of,
     widest,
 )
 
@@ -163,8 +164,10 @@ def _update(
         seed=int(seeds[0]),
         processes=processes,
     )
-    if state.update == 0 and config.normalize_scores:
-        state = _scale_from_reference(drawn, state)
+    if state.update == 0:
+        mean, deviation = scale_of(drawn)
+        if config.normalize_scores:
+            state = replace(state, score_mean=mean, score_std=deviation)
     scaled = ((drawn.scores - state.score_mean) / state.score_std).clamp(-config.score_clip, config.score_clip)
     scaled = losses.penalize_unfinished(scaled, drawn.finished, config.missing_eos_penalty)
     answers, kept = widest(drawn, scaled, config.answers_per_prompt)
@@ -190,16 +193,6 @@ def _update(
         )
         state = replace(state, kl_coef=kl_coef)
     return record, state
-
-
-def _scale_from_reference(answers: Answers, state: RunState) -> RunState:
-    """The first roll-out is sampled from the reference policy, so its scores are the baseline."""
-    deviation = float(answers.scores.std())
-    if deviation < 1e-6:
-        raise DataError(
-            f"The reward model gave {len(answers.scores)} answers the same score: it cannot teach. Train it again."
-        )
-    return replace(state, score_mean=float(answers.scores.mean()), score_std=deviation)
 
 
 def _record(answers: Answers, rollout: Rollout, scaled: torch.Tensor, kl_coef: float) -> dict[str, float]:

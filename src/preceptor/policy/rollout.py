@@ -239,6 +239,18 @@ def place_states(states: LowerStates, sequences: Sequences) -> Tensor:
     return features
 
 
+def scale_of(answers: Answers) -> tuple[float, float]:
+    """Mean and deviation of the scores of a first roll-out, which comes from the reference policy; of one score 1.
+
+    Raises DataError where all scores are the same.
+    """
+    count = len(answers.scores)
+    deviation = float(answers.scores.std()) if count > 1 else 1.0
+    if deviation < 1e-6:
+        raise DataError(f"The reward model gave {count} answers the same score: it cannot teach. Train it again.")
+    return float(answers.scores.mean()), deviation
+
+
 def compute_targets(rollout: Rollout, scores: Tensor, *, kl_coef: float, config: PolicyConfig) -> Targets:
     """Advantages and returns from scaled scores (B,), penalties for answers that did not end included."""
     scores = losses.leave_one_out(scores, config.answers_per_prompt)

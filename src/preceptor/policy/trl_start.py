@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from preceptor.errors import DataError, InputError
+from preceptor.errors import InputError
 from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
 from preceptor.policy.blocks import cast_weights
 from preceptor.policy.build import WARM_START_FILE, warm_started
@@ -21,7 +22,7 @@ from preceptor.policy.full import FullNetworks
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.ppo import Progress
 from preceptor.policy.preference_data import Encoder
-from preceptor.policy.rollout import Prompt, Score, sample_answers
+from preceptor.policy.rollout import Prompt, Score, sample_answers, scale_of
 from preceptor.policy.sequences import Sequences
 
 _SCALED_ON = 32  # training prompts whose answers give the scale of the scores
@@ -93,13 +94,12 @@ def scale_of_scores(
     encoder: Encoder,
     eos: list[int],
 ) -> RunState:
-    """The state of a new run: mean and deviation of scores, from one answer each to some of the training prompts."""
+    """The state of a new run: mean and deviation of scores, from one answer each to some of the training prompts.
+
+    Raises DataError where all scores are the same, also where they are not scaled.
+    """
     state = RunState(kl_coef=config.init_kl_coef)
-    if not config.normalize_scores:
-        return state
     asked = prompts[:_SCALED_ON]
     answers = sample_answers(networks, encoder.tokenizer, asked, score, n=1, eos=eos, config=config, seed=config.seed)
-    mean, deviation = float(answers.scores.mean()), float(answers.scores.std()) if len(asked) > 1 else 1.0
-    if deviation < 1e-6:
-        raise DataError(f"The reward model gave {len(asked)} answers the same score: it cannot teach. Train it again.")
-    return RunState(kl_coef=config.init_kl_coef, score_mean=mean, score_std=deviation)
+    mean, deviation = scale_of(answers)
+    return replace(state, score_mean=mean, score_std=deviation) if config.normalize_scores else state
