@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_policy(
     with small_disk(size), pytest.raises(StorageError, match=r"Writing .* failed: File too large\. Free some space"):
         train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), checkpoint_every=99, **FAST)
     assert not list(tmp_path.rglob("*.safetensors"))
-    assert [path.name for path in tmp_path.iterdir()] == ["ppo.training"]
+    assert not list(tmp_path.iterdir())
     train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), checkpoint_every=99, **FAST)
     assert (tmp_path / "ppo" / "model.safetensors").is_file()
 

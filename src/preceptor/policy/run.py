@@ -18,7 +18,7 @@ from preceptor.policy.build import CARD_FILE, build_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.ppo import Progress
 from preceptor.policy.processes import join_processes, process_count
-from preceptor.policy.work import work_folder
+from preceptor.policy.work import held, work_folder
 from preceptor.stage import StageContext, StageResult, first_problem
 
 
@@ -74,8 +74,9 @@ def train_with_ppo(
     """Improve `base_model` with the reward model in a folder and write the policy to `output_dir`.
 
     `config` takes any field of PolicyConfig. While it runs, checkpoints lie in `<output_dir>.training`; the same
-    call continues an interrupted run. Under torchrun every process makes the same call, and the first one writes.
-    Returns the run's metrics, in other processes none. Raises PreceptorError, with one sentence.
+    call continues an interrupted run, and is refused while that goes on. Under torchrun every process makes the same
+    call, and the first one writes. Returns the run's metrics, in other processes none. Raises PreceptorError, with one
+    sentence.
     """
     try:
         settings = PolicyConfig(base_model=base_model, reward_model=reward_model_path, **config)
@@ -88,12 +89,13 @@ def train_with_ppo(
     target = Path(output_dir)
     if target.exists() and not (target / CARD_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{output_dir} exists and is not a trained policy: name a new folder.")
+    work = target.with_name(target.name + ".training")
     build = partial(
         _builder(settings),
         base_model,
         reward,
         config=settings,
-        work_dir=target.with_name(target.name + ".training"),
+        work_dir=work,
         progress=progress or _no_progress,
         is_canceled=is_canceled,
     )
@@ -102,8 +104,11 @@ def train_with_ppo(
         if settings.algorithm != "ppo":
             raise ConfigError(f"{settings.algorithm} trains in one process: start it without torchrun, or use ppo.")
         build = partial(build, processes=processes)
-    with atomic_folder(target) if processes.first else tempfile.TemporaryDirectory() as building:
-        return build(out=Path(building))
+    if not processes.first:
+        with tempfile.TemporaryDirectory() as scratch:
+            return build(out=Path(scratch))
+    with held(work), atomic_folder(target) as building:
+        return build(out=building)
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -35,17 +35,9 @@ def work_folder(
     Raises:
         ConflictError: the same training is under way in another process.
     """
-    work = context.settings.home / "work"
-    if _in_round(context):
-        yield work / f"policy-{context.run_id}"
-        return
-    folder = work / f"policy-{training_key(config, base, reward, preferences)}"
-    with _held(folder):
-        try:
-            yield folder
-        finally:
-            if not any(folder.glob("checkpoint-*")):
-                shutil.rmtree(folder, ignore_errors=True)
+    name = context.run_id if _in_round(context) else training_key(config, base, reward, preferences)
+    with held(context.settings.home / "work" / f"policy-{name}") as folder:
+        yield folder
 
 
 def _in_round(context: StageContext) -> bool:
@@ -56,7 +48,15 @@ def _in_round(context: StageContext) -> bool:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[Path]:
+    """The folder of one training, for one process at a time; it is left behind only with a checkpoint in it.
+
+    What a killed run was writing there when it died is removed first.
+
+    Raises:
+        ConflictError: another process trains in this folder.
+        StorageError: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -67,9 +67,29 @@ def _held(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         raise ConflictError(
-            f"Another process runs this very training in {folder}. Wait for it, or change the seed."
+            f"Another process runs this very training in {folder}. Wait for it, or change the seed or the output."
         ) from None
     try:
-        yield
+        _sweep(folder)
+        yield folder
     finally:
+        if _is_ours(folder, handle) and not any(folder.glob("checkpoint-*")):
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
+
+
+def _is_ours(folder: Path, handle: int) -> bool:
+    """Whether the folder is still the one that was locked: a published policy's is gone, and may have been made anew."""
+    try:
+        return os.path.samestat(os.stat(folder / _LOCK), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove staging files and folders, which have names with a dot in front and vanish when their writer ends."""
+    for path in folder.glob(".*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
