@@ -105,6 +105,31 @@ def test_slices_name_agent_and_specialty() -> None:
     }
 
 
+def test_a_slice_is_as_uncertain_as_its_prompts_and_not_as_its_pairs() -> None:
+    right = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    test = [Pair(f"p{i}", "ab", f"{j}", agent="x") for i in range(10) for j in range(20)]
+    wins = [float(j < 20 * share) for share in right for j in range(20)]
+    report = _report(test, [2 * win - 1 for win in wins], [0.0] * 200)
+    found = report["slices"]["agent"]["x"]
+    assert found == report["accuracy"]
+    assert (found["n"], found["pairs"]) == (10, 200)
+    assert found["high"] - found["low"] > 0.3  # 200 independent pairs would have 0.14
+
+
+def test_a_slice_without_spread_has_an_interval_of_its_few_prompts() -> None:
+    test = [
+        Pair(prompt, "ab", f"{j}", agent=agent)
+        for agent, prompt in (("x", "p"), ("y", "q"), ("y", "r"))
+        for j in range(20)
+    ]
+    margins = [1.0] * 20 + [1.0, -1.0] * 20
+    slices = _report(test, margins, [0.0] * 60)["slices"]["agent"]
+    assert slices["x"]["low"] < 0.25  # one prompt, however many of its pairs are right
+    assert slices["x"]["high"] == 1.0
+    assert slices["y"]["low"] < 0.2  # two prompts of one half each
+    assert slices["y"]["high"] > 0.8
+
+
 def test_the_page_shows_figures_and_no_text_of_a_pair() -> None:
     test = [Pair("secret prompt", "secret good", "secret bad", specialty="<b>x</b>"), Pair("p2", "c", "d")]
     page = render_page(_report(test, [1.0, -1.0], [0.0, 0.0]))

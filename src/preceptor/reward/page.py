@@ -25,7 +25,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'><title>Reward model</title>",
         f"<style>{_STYLE}\n{_PLOT_STYLE.read_text(encoding='utf-8')}</style></head><body><h1>Reward model</h1>",
         f"<p>{held['pairs']} held-out pairs of {held['prompts']} prompts, {held['ties']} ties beside them. ",
-        "Bars are 95 % intervals that resample prompts. ",
+        "Bars are 95 % intervals that resample prompts; n counts prompts. ",
         f"Agreement between raters allows {svg.share(ceiling, percent=True)}." if ceiling is not None else "",
         "</p>",
         "".join(f"<p><strong>{escape(note)}</strong></p>" for note in report["notes"]),

@@ -23,6 +23,7 @@ from preceptor.stats.intervals import Interval, cluster_share, paired_difference
 _BINS = 10
 _FEW_PROMPTS = 20
 _CONSTANT = 1e-6  # of scores whose deviation is 1
+_NO_SPREAD = 1e-9
 
 
 def held_out_report(
@@ -67,7 +68,7 @@ def held_out_report(
         "gain_over": {
             name: _plain(paired_difference(wins, values, prompts, seed=seed)) for name, values in others.items()
         },
-        "slices": _slices(pairs, wins, lengths),
+        "slices": _slices(pairs, wins, lengths, seed),
         "rater_agreement": rater_agreement(train, pairs),
         "notes": [],
     }
@@ -151,19 +152,24 @@ def rater_agreement(train: Sequence[Pair], held_out: Sequence[Pair]) -> dict[str
 
 
 def _accuracy(wins: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
-    if len(set(prompts)) < 2:  # one prompt cannot be resampled; pairs of one prompt are not independent, so say so
-        return _plain(wilson(float(wins.sum()), len(wins)))
-    return _plain(cluster_share(wins, prompts, seed=seed))
+    """Accuracy with an interval that resamples prompts; `n` counts them.
+
+    Where one prompt, or prompts that all won alike, leave nothing to resample, it is Wilson's on the prompts: pairs of
+    one prompt are not independent, and no spread among few prompts is no certainty.
+    """
+    found = cluster_share(wins, prompts, seed=seed)
+    if not math.isfinite(found.low) or found.high - found.low < _NO_SPREAD:
+        found = wilson(found.estimate * found.n, found.n)
+    return _plain(found) | {"pairs": len(wins)}
 
 
-def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array) -> dict[str, dict[str, Any]]:
+def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array, seed: int) -> dict[str, dict[str, Any]]:
     names = {"chosen is longer": lengths > 0, "chosen is shorter": lengths < 0, "same length": lengths == 0}
     groups = {"length": names, "agent": _masks([p.agent for p in pairs])}
     groups["specialty"] = _masks([p.specialty for p in pairs])
+    prompts = np.array([pair.prompt for pair in pairs], dtype=object)
     return {
-        group: {
-            name: _plain(wilson(float(wins[mask].sum()), int(mask.sum()))) for name, mask in masks.items() if mask.any()
-        }
+        group: {name: _accuracy(wins[mask], prompts[mask].tolist(), seed) for name, mask in masks.items() if mask.any()}
         for group, masks in groups.items()
     }
 
