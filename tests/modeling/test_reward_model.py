@@ -75,6 +75,7 @@ def test_normalization_is_applied(classifier: Path, tmp_path: Path) -> None:
 def test_a_full_model_is_an_ensemble_of_one(classifier: Path) -> None:
     scorer = load_scorer(classifier)
     assert scorer.score_ensemble(["a", "b"], ["c", "d"]).shape == (1, 2)
+    assert scorer.score_with_deviation(["a", "b"], ["c", "d"])[1] is None
     assert scorer.score([], []).shape == (0,)
     with pytest.raises(InputError, match="2 and 1"):
         scorer.score(["a", "b"], ["c"])

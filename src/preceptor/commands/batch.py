@@ -80,7 +80,7 @@ def _score(
     /,
     reward_model: Annotated[str, arg(help="A reward model's folder or artifact id.")],
 ) -> None:
-    """Score each row's `prompt, response` with a reward model; writes the rows with `score` added."""
+    """Score each row's `prompt, response` with a reward model; writes the rows with `score` and `score_sd` added."""
     from preceptor.artifacts.store import ArtifactStore
     from preceptor.reward.score_file import score_file
 

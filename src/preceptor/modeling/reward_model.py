@@ -65,6 +65,11 @@ class Scorer(Protocol):
     def score_ensemble(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """Scores of the K members, (K, N); their spread says how sure the model is. K is 1 in full mode."""
 
+    def score_with_deviation(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The scores (N,) and the deviation (N,) of the members' scores of each, which is None below two members."""
+
 
 def write_card(card: RewardCard, folder: Path) -> None:
     """Write `preceptor.json`."""
@@ -154,6 +159,13 @@ class FrozenScorer:
         scores = self._scores(prompts, responses)
         return scores[1:] if len(scores) > 1 else scores
 
+    def score_with_deviation(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The scores (N,) and the deviation (N,) of the bootstrapped heads' scores; None below two heads."""
+        scores = self._scores(prompts, responses)
+        return scores[0], scores[1:].std(axis=0, ddof=1) if len(scores) > 2 else None
+
     def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """(1 + K, N)."""
         from preceptor.modeling.cross_encoder import relevance
@@ -212,3 +224,7 @@ class FullScorer:
     def score_ensemble(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """The one model's scores, (1, N)."""
         return self.score(prompts, responses)[None]
+
+    def score_with_deviation(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[FloatArray, None]:
+        """The scores (N,) without a deviation: one model has no members to differ."""
+        return self.score(prompts, responses), None

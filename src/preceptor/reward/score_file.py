@@ -20,7 +20,9 @@ def score_file(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Add `score` to each row and replace `output_file` in one step; returns the number of rows.
+    """Add `score` and `score_sd` to each row and replace `output_file` in one step; returns the number of rows.
+
+    `score_sd` is the deviation of the ensemble's scores of that row, in units of `score`; null where there is none.
 
     Raises InputError, naming the lines, when rows lack a text in `prompt` or `response` (an empty response is scored);
     ModelError when the folder is no reward model. Nothing is written then.
@@ -39,8 +41,13 @@ def score_file(
     scored: list[dict[str, Any]] = []
     for start in range(0, len(rows), _CHUNK):
         chunk = [row for _, row in rows[start : start + _CHUNK]]
-        scores = scorer.score([row["prompt"] for row in chunk], [row["response"] for row in chunk])
-        scored.extend({**row, "score": round(float(s), 6)} for row, s in zip(chunk, scores, strict=True))
+        scores, deviations = scorer.score_with_deviation(
+            [row["prompt"] for row in chunk], [row["response"] for row in chunk]
+        )
+        spread = [None] * len(chunk) if deviations is None else [round(float(d), 6) for d in deviations]
+        scored.extend(
+            {**row, "score": round(float(s), 6), "score_sd": d} for row, s, d in zip(chunk, scores, spread, strict=True)
+        )
         if progress is not None:
             progress(len(scored), len(rows))
     return write_jsonl(output_file, scored)
