@@ -20,6 +20,7 @@ from preceptor.errors import ConfigError, ConflictError, DataError, RunCanceled
 from preceptor.modeling.reward_model import FullScorer
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.run import run, train_with_ppo
+from preceptor.policy.trl_state import STATE_FILE
 from preceptor.settings import Settings
 from preceptor.stage import StageContext
 
@@ -142,8 +143,13 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     with pytest.raises(RunCanceled, match="after update 2"):
         train(algorithm, **more, **stopped)
     assert not (tmp_path / "out").exists()
-    torn = tmp_path / "out.training" / "checkpoint-99"  # a kill inside a write leaves a folder without our state
-    torn.mkdir()
+    work = tmp_path / "out.training"
+    written = [path for path in work.rglob("*") if path.is_file()]
+    assert {path.suffix for path in written} <= {".safetensors", ".json", ".jsonl", ".md"}  # no pickle
+    whole = next(path.parent for path in written if path.name == STATE_FILE)
+    torn = Path(shutil.copytree(whole, work / "checkpoint-98"))
+    (torn / "optimizer.json").unlink()  # a copy that was cut off lacks a file
+    (work / "checkpoint-99").mkdir()  # a kill inside a write leaves a folder without our state
     with pytest.raises(ConflictError, match="another learning_rate"):
         train(algorithm, **more | {"learning_rate": 1e-3})
     if algorithm == "dpo":

@@ -1,4 +1,4 @@
-"""TRL's trainers, held to two rules of ours: rows come as token ids, and nothing is sent anywhere.
+"""TRL's trainers, held to three rules of ours: rows come as token ids, nothing is sent anywhere, no pickle is written.
 
 TRL reports each training to the Hugging Face hub unless an environment variable forbids it. And it appends EOS to every
 answer, also to one that was cut off; our rows carry EOS only where an answer ended.
@@ -14,6 +14,8 @@ from typing import Any
 import datasets
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.trainer import dpo_trainer, kto_trainer
+
+from preceptor.policy.trl_checkpoint import PlainCheckpoints
 
 
 @contextmanager
@@ -39,8 +41,8 @@ def _no_bar(iterable: Iterable[Any], **_: Any) -> Iterable[Any]:
     return iterable
 
 
-class _Silent:
-    """Sends no telemetry."""
+class _Silent(PlainCheckpoints):
+    """Sends no telemetry and writes no pickle."""
 
     def _send_telemetry(self) -> None:
         """Report nothing."""

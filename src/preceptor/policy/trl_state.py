@@ -10,16 +10,18 @@ from preceptor.policy.build import WARM_START_FILE
 from preceptor.policy.checkpoint import RunState, require_same_settings
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.metrics import METRICS_FILE, read_metrics
+from preceptor.policy.trl_checkpoint import WHOLE
 
 STATE_FILE = "preceptor_state.json"
 
 
 def resumed(work_dir: Path, settings: dict[str, Any]) -> tuple[Path, RunState] | None:
-    """The newest whole checkpoint and where it stands; one without our file was cut off.
+    """The newest whole checkpoint and where it stands; one without our file was cut off, or its copy was.
 
     Raises ConflictError where it was made under other settings.
     """
-    whole = [path for path in work_dir.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    parts = (STATE_FILE, *WHOLE)
+    whole = [path for path in work_dir.glob("checkpoint-*") if all((path / part).is_file() for part in parts)]
     if not whole:
         return None
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]))
