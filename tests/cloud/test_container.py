@@ -72,6 +72,8 @@ def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
     content = {
         "policy-1/checkpoint-000010/model.safetensors": whole,
         "policy-1/checkpoint-000020/model.safetensors": whole[:-3],
+        "policy-1/checkpoint-000030/optimizer.json": b'{"groups": [{"lr"',
+        "policy-1/checkpoint-000040/optimizer.json": b"{}",
         "reward-1/last/model.safetensors": whole[:-3],
         "reward-1/best/model.safetensors": whole,
         "reward-2/last/model.safetensors": whole,
@@ -81,7 +83,11 @@ def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
         (kept / name).write_bytes(written)
     keep_checkpoints(kept, tmp_path / "work")
     left = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file())
-    assert left == ["policy-1/checkpoint-000010/model.safetensors", "reward-2/last/model.safetensors"]
+    assert left == [
+        "policy-1/checkpoint-000010/model.safetensors",
+        "policy-1/checkpoint-000040/optimizer.json",
+        "reward-2/last/model.safetensors",
+    ]
     (tmp_path / "work" / "new").write_text("x")
     assert (kept / "new").is_file()
 

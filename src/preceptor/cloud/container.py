@@ -137,16 +137,23 @@ def keep_checkpoints(checkpoints: Path, work: Path) -> None:
     """Let the stage write its checkpoints where the service keeps them, without those torn when a machine was taken."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     work.symlink_to(checkpoints.resolve())
-    for path in sorted(checkpoints.glob("*/**/*.safetensors")):
+    for path in sorted(found for found in checkpoints.glob("*/**/*") if found.suffix in (".safetensors", ".json")):
         training, part, *_ = path.relative_to(checkpoints).parts
-        if not path.exists():
-            continue  # went with its folder
-        try:
-            check_safetensors(path)
-        except StorageError:
+        if path.exists() and _is_torn(path):  # else it went with its folder
             # a numbered checkpoint stands alone; other folders of one training only make sense together
             numbered = part.startswith("checkpoint-")
             shutil.rmtree(checkpoints / training / part if numbered else checkpoints / training)
+
+
+def _is_torn(path: Path) -> bool:
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        else:
+            check_safetensors(path)
+    except (StorageError, ValueError):
+        return True
+    return False
 
 
 def _hyperparameters(path: Path) -> dict[str, str]:
