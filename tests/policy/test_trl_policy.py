@@ -206,6 +206,23 @@ def test_nothing_is_sent_anywhere(train: Callable[..., Any], pairs: Path, monkey
 
 
 @needs_trl
+def test_on_a_machine_with_several_gpus_one_is_used_and_a_step_takes_as_many_rows(
+    train: Callable[..., Any], pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import DPOConfig
+
+    plain = DPOConfig.__post_init__
+
+    def as_if_four(arguments: Any) -> None:
+        plain(arguments)
+        _ = arguments.n_gpu  # transformers counts them now
+        arguments._n_gpu = 4
+
+    monkeypatch.setattr(DPOConfig, "__post_init__", as_if_four)
+    assert train("dpo", preferences_file=pairs, epochs=2, batch_size=4)["updates"] == 4
+
+
+@needs_trl
 def test_training_that_breaks_down_is_one_sentence(train: Callable[..., Any], pairs: Path) -> None:
     with pytest.raises(DataError, match="loss of dpo is not a number: lower learning_rate"):
         train("dpo", preferences_file=pairs, epochs=3, learning_rate=1e30)

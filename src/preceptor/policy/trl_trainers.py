@@ -90,9 +90,10 @@ def offline_trainer(
         "callbacks": list(callbacks),
     }
     if config.algorithm == "dpo":
-        return _unprinted(Dpo(args=DPOConfig(**shared), **made))
+        return _unprinted(Dpo(args=_on_one_device(DPOConfig(**shared)), **made))
     up, down = weights
-    return _unprinted(Kto(args=KTOConfig(**shared, desirable_weight=up, undesirable_weight=down), **made))
+    args = KTOConfig(**shared, desirable_weight=up, undesirable_weight=down)
+    return _unprinted(Kto(args=_on_one_device(args), **made))
 
 
 def online_trainer(
@@ -136,9 +137,9 @@ def online_trainer(
         "callbacks": list(callbacks),
     }
     online: Any = (
-        Rloo(args=RLOOConfig(**shared), **made)
+        Rloo(args=_on_one_device(RLOOConfig(**shared)), **made)
         if config.algorithm == "rloo"
-        else Grpo(args=GRPOConfig(**shared), **made)
+        else Grpo(args=_on_one_device(GRPOConfig(**shared)), **made)
     )
     online.max_prompt_tokens = max_prompt_tokens
     return _unprinted(online)
@@ -157,6 +158,12 @@ def reward_of(score: Score, config: PolicyConfig, *, mean: float, std: float, eo
         return losses.penalize_unfinished(scaled, finished, config.missing_eos_penalty).tolist()
 
     return reward_model
+
+
+def _on_one_device(arguments: Any) -> Any:
+    """Else TRL refuses a machine with several GPUs, on which transformers would copy the model to each."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # the first look at n_gpu is what counts them
+    return arguments
 
 
 def _unprinted(trainer: Any) -> Any:
