@@ -28,7 +28,7 @@ check: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-bench: setup
+bench: setup  # hours in all; what needs a demo, data or a GPU that is not here says so and is skipped
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:

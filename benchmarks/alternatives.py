@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from policy_proof import means, newest, train
+from _needs import home_folder, newest_artifact, require_trl
+from policy_proof import means, train
 
 from preceptor.demo.answers import Answer
 from preceptor.demo.cases import load_cases
@@ -52,14 +53,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Print a row for the base, the warm start and each algorithm, then a row for each n."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder of a finished demo")
+    parser.add_argument("--home", type=Path, help="home folder of a finished demo; default: PRECEPTOR_HOME")
     parser.add_argument("--algorithms", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training, each")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--of", type=int, default=16, help="answers to each case that the best of n is taken from")
     arguments = parser.parse_args()
-    dataset, reward = newest(arguments.home, "dataset"), newest(arguments.home, "reward_model")
-    base = resolve_model("gpt2", models_dir=arguments.home / "models")
+    require_trl()
+    dataset, reward = (newest_artifact(arguments.home, kind) for kind in ("dataset", "reward_model"))
+    base = resolve_model("gpt2", models_dir=home_folder(arguments.home) / "models")
     before = [one for one, _ in drawn_from(base, count=2, seed=107)]
     print("| policy | win rate over the base | interval | mean score | words | KL | updates | CPU s |")
     print("|---|---|---|---|---|---|---|---|")

@@ -1,8 +1,8 @@
 """A dataset with raters goes in; what it costs the reward model to set some of them aside, and how good the judge is
 that they make, comes out.
 
-Run from the repository: `python benchmarks/gold_judge.py --dataset FOLDER`, where FOLDER is a dataset artifact, such as
-`PRECEPTOR_HOME/artifacts/dataset/...` of the demo. Who is set aside is drawn `--draws` times by another hash.
+Run from the repository: `python benchmarks/gold_judge.py --dataset FOLDER`, where FOLDER is a dataset artifact; without
+it, the last that the demo published. Who is set aside is drawn `--draws` times by another hash.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _needs import newest_artifact
 
 from preceptor.modeling.embeddings import load_encoder
 from preceptor.modeling.frozen_head import Array
@@ -43,12 +44,13 @@ def renamed(data: PairSet, draw: int) -> PairSet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, help="folder of a dataset; default: the newest in PRECEPTOR_HOME")
     parser.add_argument("--draws", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    config = RewardConfig(dataset=str(options.dataset))
-    data, encoder = read_pairs(options.dataset), load_encoder(resolve_model("all-MiniLM-L6-v2"))
+    dataset = options.dataset or newest_artifact(None, "dataset", flag="--dataset")
+    config = RewardConfig(dataset=str(dataset))
+    data, encoder = read_pairs(dataset), load_encoder(resolve_model("all-MiniLM-L6-v2"))
     texts = [text for pair in data.pairs for text in (pair.prompt, pair.chosen, pair.rejected)]
     reader = Reader(embed_cached(encoder, texts, cache_dir=None), encoder.width)
     fitted, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _needs import require_gpu
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 BATCH, PASSES = 64, 2
@@ -175,8 +176,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=6, help="Updates of each side; the first is not counted.")
     parser.add_argument("--response", type=int, default=128, help="Tokens of an answer.")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("This benchmark needs an NVIDIA GPU and a torch that sees it; here there is none.")
+    require_gpu()
     peak = matrix_peak()
     print(f"{torch.cuda.get_device_name()}: {peak:.0f} TFLOP a second in one large product, bfloat16")
     print("side   s an update  answer tokens/s  optimizer TFLOP/s  share of peak  peak GB")

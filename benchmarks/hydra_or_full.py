@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _needs import home_folder
 from planted_preference import SETTINGS, follows, prepare
 from policy_proof import train
 
@@ -65,9 +66,9 @@ def main() -> None:
     """Print the curve of each run, then gold at each KL and the difference of the modes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--work", type=Path, default=Path(".preceptor/planted"), help="folder for pairs and reward model"
+        "--work", type=Path, default=home_folder() / "planted", help="folder for pairs and reward model"
     )
-    parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder with converted models")
+    parser.add_argument("--home", type=Path, default=home_folder(), help="home folder with converted models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--updates", type=int, default=4, help="roll-outs of each run")
     parser.add_argument("--every", type=int, default=2, help="roll-outs between two looks")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _needs import home_folder
 from policy_proof import train
 
 from preceptor.demo import cues
@@ -151,9 +152,9 @@ def main() -> None:
     """Print a row for the base and one for each seed, then two answers of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--work", type=Path, default=Path(".preceptor/planted"), help="folder for pairs, reward model and policies"
+        "--work", type=Path, default=home_folder() / "planted", help="folder for pairs, reward model and policies"
     )
-    parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder with converted models")
+    parser.add_argument("--home", type=Path, default=home_folder(), help="home folder with converted models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
     parser.add_argument("--updates", type=int, default=20, help="roll-outs of PPO")
     parser.add_argument("--answers", type=int, default=4, help="answers to each held-out case")

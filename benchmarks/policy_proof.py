@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _needs import home_folder, newest_artifact
+
 from preceptor.demo.answers import Answer
 from preceptor.demo.cases import load_cases
 from preceptor.demo.rubric import score_answer
@@ -58,11 +60,6 @@ def words(answers: list[Answer]) -> float:
     return sum(len(one.text.split()) for one in answers) / len(answers)
 
 
-def newest(home: Path, kind: str) -> Path:
-    """The artifact of a kind that was published last."""
-    return max((home / "artifacts" / kind).glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
-
-
 def train(base: Path, reward: Path, preferences: Path, config: PolicyConfig, out: Path) -> dict[str, Any]:
     """One training run, by whichever algorithm the config names, into the empty folder `out`."""
     out.mkdir(parents=True)
@@ -91,14 +88,14 @@ def row(seed: int, name: str, over_base: Verdict, over_warm: Verdict | None, mor
 def main() -> None:
     """Print a row for the base, and for each seed a row after the warm start and a row after PPO."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path(".preceptor"), help="home folder of a finished demo")
+    parser.add_argument("--home", type=Path, help="home folder of a finished demo; default: PRECEPTOR_HOME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2, 3, 4])
     parser.add_argument("--answers", type=int, default=4, help="answers to each held-out case")
     parser.add_argument("--minutes", type=float, default=DEMO["max_minutes"], help="minutes of PPO")
     parser.add_argument("--updates", type=int, help="roll-outs of PPO, whatever the time")
     arguments = parser.parse_args()
-    dataset, reward = newest(arguments.home, "dataset"), newest(arguments.home, "reward_model")
-    base = resolve_model("gpt2", models_dir=arguments.home / "models")
+    dataset, reward = (newest_artifact(arguments.home, kind) for kind in ("dataset", "reward_model"))
+    base = resolve_model("gpt2", models_dir=home_folder(arguments.home) / "models")
     before = answers_of(base, count=arguments.answers, seed=107)
     print("| seed | policy | over the base | interval | over the warm start | interval | score | words | PPO | KL |")
     print("|---|---|---|---|---|---|---|---|---|---|")

@@ -153,7 +153,7 @@ def measure(examples: list[Example], scrubber: Any, *, show: bool = False) -> di
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--set", default="")
     parser.add_argument("--show-misses", action="store_true")
     args = parser.parse_args()

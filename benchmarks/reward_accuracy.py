@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _needs import data_folder
 
 from preceptor.modeling.cross_encoder import CROSS_ENCODER_NAME, CrossEncoder, load_cross_encoder, relevance
 from preceptor.modeling.embeddings import FloatArray, load_encoder
@@ -38,6 +39,7 @@ from preceptor.reward.reading_along import WORTH_READING
 from preceptor.reward.report import win_values
 from preceptor.stats.intervals import cluster_share
 
+FOLDERS = ("medquad", "mts-dialog", "hh-rlhf")
 Row = tuple[str, str, str]  # prompt, chosen, rejected
 FOLDS = 5
 RULES = ("length only", "untrained cosine", "untrained cross-encoder", "vectors alone", "frozen, auto")
@@ -164,7 +166,7 @@ def fine_tuned(rows: Sequence[Row], *, seed: int, epochs: int) -> tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of public data; default: ../shared/data")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--epochs", type=int, default=3)
@@ -174,11 +176,12 @@ def main() -> None:
     parser.add_argument("--vectors-alone", action="store_true", help="leave the cross-encoder out")
     parser.add_argument("--cache", type=Path, default=None)
     arguments = parser.parse_args()
+    data = data_folder(arguments.data, *FOLDERS)
     torch.set_num_threads(arguments.threads)
     print("| data (pairs / prompts) | " + " | ".join(RULES) + " | seconds |")
     print("|---|" + "---|" * (len(RULES) + 1))
     for name in arguments.only:
-        rows = DATASETS[name](arguments.data)
+        rows = DATASETS[name](data)
         prompts = [prompt for prompt, _, _ in rows]
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as temporary:
@@ -201,7 +204,7 @@ def main() -> None:
     if arguments.full:
         print("\n| data | full, before any step | full, fine-tuned | held-out pairs | seconds |\n|---|---|---|---|---|")
         for name, load in DATASETS.items():
-            pairs_of_set = load(arguments.data)
+            pairs_of_set = load(data)
             after, before, pairs, seconds = fine_tuned(pairs_of_set, seed=arguments.seed, epochs=arguments.epochs)
             print(f"| {name} | {before:.3f} | {after:.3f} | {pairs} | {seconds:.0f} |", flush=True)
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _needs import data_folder, require_trl
 from reward_accuracy import DATASETS
 
 from preceptor.modeling.classifier import load_classifier, position_limit
@@ -167,7 +168,7 @@ def measure(side: str, work: Path, seed: int, arguments: argparse.Namespace) -> 
 def main() -> None:
     """Measure in turns and print a row a side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of public data; default: ../shared/data")
     parser.add_argument("--dataset", choices=("HH harmless", "MedQuAD graded"), default="HH harmless")
     parser.add_argument("--base", default="bert-base-uncased", help="Base model of both sides.")
     parser.add_argument("--peer-python", default=sys.executable, help="Python of an environment with trl 1.16.")
@@ -196,6 +197,9 @@ def main() -> None:
             found = frozen(arguments.data, arguments.base, seed)
         print("RESULT " + json.dumps(found))
         return
+    arguments.data = data_folder(arguments.data, "medquad", "hh-rlhf")
+    if arguments.peer and arguments.peer_python == sys.executable:
+        require_trl()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

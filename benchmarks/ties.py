@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _needs import data_folder
 from reward_accuracy import FOLDS, better_first, head_margins, read
 
 from preceptor.modeling.embeddings import load_encoder
@@ -60,14 +61,14 @@ def gaps(rows: list[Pair], reader: Reader, *, with_ties: bool, seed: int) -> np.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of public data; default: ../shared/data")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--lowest", type=float, default=1.0, help="lowest grade of two answers that make a tie (1 to 4)"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = graded(arguments.data, lowest=arguments.lowest)
+    rows = graded(data_folder(arguments.data, "medquad"), lowest=arguments.lowest)
     encoder = load_encoder(resolve_model("bert-base-uncased"))
     texts = [text for row in rows for text in (row.prompt, row.chosen, row.rejected)]
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,0 +1,67 @@
+"""`make bench` runs through: each benchmark starts without arguments, and without what it needs it is skipped."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+NEEDY = ["alternatives", "gold_judge", "gpu", "policy_proof", "reward_accuracy", "reward_speed", "ties"]
+
+
+class _Parsed(Exception):
+    """A script got as far as its command line."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No demo, no data and no GPU; scripts find each other as they do when Python starts one."""
+    import torch
+
+    monkeypatch.setenv("PRECEPTOR_HOME", str(tmp_path))
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    import _needs
+
+    monkeypatch.setattr(_needs, "DATA", tmp_path / "data")
+
+
+def _start(name: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Run a script in this process, so that torch is loaded once for all of them."""
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_benchmark_explains_itself_and_needs_no_argument(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        assert "--" in parser.format_help()
+        assert [action.dest for action in parser._actions if action.required] == []
+        raise _Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", look)
+    with pytest.raises(_Parsed):
+        _start(name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", NEEDY)
+def test_a_benchmark_without_what_it_needs_is_skipped_in_a_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _start(name, monkeypatch)
+    assert ended.value.code == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("skipped: ")
+    assert line.endswith(".")
+
+
+def test_what_a_flag_names_and_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="holds no medquad"):
+        _start("ties", monkeypatch, "--data", str(tmp_path))
