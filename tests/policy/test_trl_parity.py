@@ -23,7 +23,7 @@ from preceptor.policy.layouts import make_networks
 from preceptor.policy.optimize import optimize
 from preceptor.policy.rollout import Answers, Prompt, Targets, compute_targets, evaluate_answers
 
-PEER = "PRECEPTOR_TRL112_PYTHON"
+PEER = "TRL112_PYTHON"
 RATE, RESPONSE, PASSES = 0.05, 6, 3
 
 
