@@ -79,9 +79,9 @@ def held(folder: Path) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path, handle: int) -> bool:
-    """Whether the folder is still the one that was locked: a published policy's is gone, and may have been made anew."""
+    """Whether the folder is the one that was locked: a published policy's is gone, and may have been made anew."""
     try:
-        return os.path.samestat(os.stat(folder / _LOCK), os.fstat(handle))
+        return os.path.samestat((folder / _LOCK).stat(), os.fstat(handle))
     except FileNotFoundError:
         return False
 
