@@ -124,6 +124,31 @@ def test_only_the_newest_checkpoint_is_kept_and_none_is_pickled(
     assert record["state"]["update"] == 4
 
 
+def test_a_run_that_is_stopped_again_at_once_does_not_touch_its_only_checkpoint(
+    small_config: Callable[..., PolicyConfig], letter_score: Score, tiny_llama: Path, tmp_path: Path, ppo_run: PpoRun
+) -> None:
+    config = small_config(epochs=10, max_updates=5)
+    with pytest.raises(RunCanceled):  # at two a checkpoint is due, too: it is written once
+        ppo_run(tiny_llama, config, letter_score, tmp_path, stop_after=2)
+    before = (tmp_path / "checkpoint-000002").stat()
+    with pytest.raises(RunCanceled):
+        ppo_run(tiny_llama, small_config(epochs=10, max_updates=4), letter_score, tmp_path, stop_after=0)
+    assert (tmp_path / "checkpoint-000002").stat() == before
+
+
+def test_a_checkpoint_of_the_same_number_at_another_place_is_replaced(
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+) -> None:
+    config = small_config()
+    networks = make_networks(load_policy(tiny_llama)[0], config)
+    optimizer = make_optimizer(networks, config)
+    for score in (1.0, 2.0):
+        save_checkpoint(tmp_path, RunState(update=2, best_score=score), networks, optimizer, settings={})
+    state = load_checkpoint(tmp_path, networks, optimizer, settings={})
+    assert state is not None
+    assert state.best_score == 2.0
+
+
 def test_a_moved_reference_survives_a_checkpoint(
     small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def save_checkpoint(
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Write `checkpoint-<roll-outs>` in `folder`, then remove the one before.
+    """Write `checkpoint-<roll-outs>` in `folder`, then remove the one before; that very checkpoint is left as it is.
 
     Of spread weights the first process writes the whole, and all must call. Raises StorageError when the disk is full;
     the checkpoint before is then still there.
@@ -67,13 +67,25 @@ def save_checkpoint(
         tensors[f"reference/{name}"] = value
     whole = gather(tensors.items())
     target = folder / f"checkpoint-{state.update:06d}"
-    with atomic_folder(target) as building:
-        save_file(whole, building / _WEIGHTS)
-        record = {"state": asdict(state), "steps": steps, "settings": settings}
-        (building / _STATE).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+    record = json.dumps({"state": asdict(state), "steps": steps, "settings": settings}, indent=2, sort_keys=True)
+    if not _holds(target, record):  # replacing the only checkpoint would put it aside for a moment
+        with atomic_folder(target) as building:
+            save_file(whole, building / _WEIGHTS)
+            (building / _STATE).write_text(record, encoding="utf-8")
     for older in sorted(folder.glob("checkpoint-*")):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
+
+
+def _holds(target: Path, record: str) -> bool:
+    """Whether a checkpoint is there that was written at the same place of the same run."""
+    path = target / _STATE
+    if not path.is_file():
+        return False
+    there, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(record)
+    for each in (there, wanted):
+        each["settings"] = {name: value for name, value in each["settings"].items() if name not in FREE_TO_CHANGE}
+    return bool(there == wanted)
 
 
 def load_checkpoint(
