@@ -53,12 +53,12 @@ def _rollout(networks: Networks, config: PolicyConfig) -> tuple[Rollout, Any]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("mode", ["hydra", "full"])
+@pytest.mark.parametrize(("mode", "lora_rank"), [("hydra", 0), ("hydra", 2), ("full", 0)])
 @pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
 def test_ratio_is_one_and_kl_is_zero_before_the_first_step(
-    kind: str, mode: str, precision: str, request: pytest.FixtureRequest
+    kind: str, mode: str, lora_rank: int, precision: str, request: pytest.FixtureRequest
 ) -> None:
-    config = _config(mode=mode, precision=precision, ppo_epochs=1, mini_batch_size=6)
+    config = _config(mode=mode, lora_rank=lora_rank, precision=precision, ppo_epochs=1, mini_batch_size=6)
     networks = _networks(request.getfixturevalue(kind), config)
     rollout, targets = _rollout(networks, config)
     assert (rollout.logprobs[rollout.mask > 0] < 0).all()

@@ -2,8 +2,8 @@
 
 The loop, step by step: 1 take the next prompts, 2 sample answers from the policy as it stands, 3 score them as
 text, 4 recompute log-probabilities in training precision and read values, 5 penalize KL by token and estimate
-advantages, 6 take clipped optimizer passes, 7 adapt the KL coefficient. Step 4 is what makes the ratio exactly 1
-before the first optimizer step, whatever the sampler's rounding did.
+advantages, 6 take clipped optimizer passes, 7 adapt the KL coefficient. Step 4 is what makes the ratio 1 before the
+first optimizer step, whatever the sampler's rounding did; passes over other batches may round in another order.
 """
 
 from __future__ import annotations
