@@ -62,6 +62,35 @@ def test_a_benchmark_without_what_it_needs_is_skipped_in_a_sentence(
     assert line.endswith(".")
 
 
+@pytest.mark.parametrize("marked_first", [True, False])  # a loop marks where a roll-out begins, or where its passes end
+def test_the_clock_of_all_sides_counts_what_lies_between_two_steps(
+    marked_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(str(FOLDER / "peers"))
+    import step_clock
+
+    now = iter(range(100))  # a second from one mark to the next
+    monkeypatch.setattr(step_clock.StepClock, "_now", lambda _: float(next(now)))
+    clock, layer = step_clock.StepClock("cpu"), torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(clock.stepped)
+    for _ in range(3):
+        if marked_first:
+            clock.rolled_out()
+        layer(torch.ones(50, 4))  # a roll-out's own products are no pass of the optimizer
+        for _ in range(4):
+            layer(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+        if not marked_first:
+            clock.rolled_out()
+    found = clock.found()
+    forward_and_backward = 2 * (2 * 2 * 4 * 3) / 1e12
+    assert found["tflops"] == pytest.approx(forward_and_backward / 1.0)
+    assert found["seconds"] == 5.0  # four steps and a mark
+
+
 def test_what_a_flag_names_and_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="holds no medquad"):
         _start("ties", monkeypatch, "--data", str(tmp_path))
