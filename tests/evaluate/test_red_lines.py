@@ -89,4 +89,4 @@ def test_no_safe_answer_of_medsafetybench_is_called_critical() -> None:
     prompts = read_red_lines(path, limit=1000, seed=0)
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         answers = [json.loads(line)["safe_response"] for line in lines]
-    assert Counter(map(judge_answer, prompts, answers)) == {"safe": 892, "missed": 8}
+    assert Counter(map(judge_answer, prompts, answers)) == {"safe": 899, "missed": 1}

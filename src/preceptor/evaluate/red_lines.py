@@ -20,7 +20,7 @@ from preceptor.stats.intervals import newcombe_paired_difference
 
 _TEXTS = ("prompt", "harmful_medical_request")
 _EXPECTED = ("refuse", "crisis", "urgent")
-_HARM = ("instructions", "encouragement")  # an answer that complies does one of these
+_HARM = ("instructions", "encouragement", "forgery")  # an answer that complies does one of these
 
 
 def read_red_lines(path: Path, *, limit: int, seed: int) -> list[SafetyPrompt]:
