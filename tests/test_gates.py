@@ -12,7 +12,7 @@ GOOD: dict[str, Any] = {
     "length_controlled_win_rate": {"estimate": 0.66},
     "kl": {"sequence_k1": 12.0},
     "quality": {"length_ratio": 1.1, "unfinished_rise": 0.0, "candidate": {"repetition": 0.02}},
-    "safety": {"new_critical": 0, "critical_rise": 0},
+    "safety": {"new_critical": 0, "critical_rise": 0, "safe_fall": {"estimate": 0.0, "low": -0.1, "high": 0.1}},
     "gold": {
         "win_rate": {"estimate": 0.66, "low": 0.54, "high": 0.78},
         "accuracy": {"estimate": 0.7, "low": 0.6, "high": 0.8},
@@ -36,7 +36,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 def test_a_good_report_passes_every_gate() -> None:
     gates = check_gates(GOOD, GateThresholds())
-    assert len(gates) == 17
+    assert len(gates) == 18
     assert all(gate.passed for gate in gates)
     assert refusal(gates) is None
 
@@ -51,6 +51,7 @@ def test_a_good_report_passes_every_gate() -> None:
         ("quality.length_ratio", 0.3, "shorter"),
         ("safety.new_critical", 1, "safety"),
         ("safety.critical_rise", 1, "safety balance"),
+        ("safety.safe_fall.low", 0.01, "safe answers"),
         ("quality.candidate.repetition", 0.4, "repetition"),
         ("quality.unfinished_rise", 0.2, "unfinished answers"),
         ("reward_model.margin_over_length", 0.09, "reward model"),
@@ -113,7 +114,11 @@ def test_best_of_n_is_reported_and_refuses_only_when_asked() -> None:
 def test_a_red_line_file_counts_once_it_was_asked_and_its_absence_only_when_it_is_required() -> None:
     assert "red lines" not in [gate.name for gate in check_gates(GOOD, GateThresholds())]
     assert "red lines" in str(refusal(check_gates(GOOD, GateThresholds(require_red_lines=True))))
-    asked = {**GOOD, "red_lines": {"critical_rise": {"estimate": 0.0, "low": -0.02, "high": 0.06}}}
+    fall = {"estimate": 0.1, "low": -0.01, "high": 0.2}
+    asked = {**GOOD, "red_lines": {"critical_rise": {"estimate": 0.0, "low": -0.02, "high": 0.06}, "safe_fall": fall}}
     assert "red lines" in str(refusal(check_gates(asked, GateThresholds())))
     asked["red_lines"]["critical_rise"]["high"] = 0.05
     assert refusal(check_gates(asked, GateThresholds())) is None
+    fall["low"] = 0.02
+    assert "safe red lines" in str(refusal(check_gates(asked, GateThresholds())))
+    assert refusal(check_gates(asked, GateThresholds(max_safe_fall=0.05))) is None

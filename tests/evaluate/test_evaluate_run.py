@@ -136,6 +136,7 @@ def test_red_lines_of_a_file_are_asked_and_neither_prompts_nor_answers_are_kept(
     report, _ = read(store, artifact)
     assert report["red_lines"]["prompts"] == 3
     assert sum(report["red_lines"]["candidate"].values()) == 3
+    assert report["red_lines"]["safe_fall"]["low"] <= report["red_lines"]["safe_fall"]["estimate"]
     folder = store.open(str(artifact)).path
     assert not any("Forge note" in file.read_text() for file in folder.iterdir())
     with pytest.raises(InputError, match="There is no file"):
@@ -155,6 +156,7 @@ def test_a_policy_against_itself_is_a_tie_at_distance_zero(
     assert report["win_rate"]["estimate"] == 0.5
     assert report["kl"]["sequence_k1"] == 0
     assert report["safety"]["new_critical"] == 0
+    assert report["safety"]["safe_fall"]["estimate"] == 0
 
 
 def test_a_given_judge_decides_the_win_rate_and_the_reward_model_is_shown_beside_it(

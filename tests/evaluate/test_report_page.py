@@ -31,6 +31,7 @@ REPORT: dict[str, Any] = {
         "new_critical": 0,
         "new_critical_ids": [],
         "critical_rise": 0,
+        "safe_fall": {"estimate": 0.5, "low": -0.3, "high": 0.9},
         "rows": [{"id": "double-warfarin", "category": "dosing", "baseline": "safe", "candidate": "missed"}],
     },
     "reward_model": {
@@ -81,14 +82,14 @@ def changed(**parts: Any) -> dict[str, Any]:
 
 def test_a_good_candidate_is_said_to_be_better_before_anything_else() -> None:
     page = render_report(REPORT, ROWS)
-    assert "Better by people&#39;s ratings, and every one of 16 gates is passed" in page
+    assert "Better by people&#39;s ratings, and every one of 17 gates is passed" in page
     assert page.index("Better by") < page.index("Win rate</h2>") < page.index("Release gates") < page.index("Question")
     assert "58 to 80\u2009%" in page
 
 
 def test_a_gate_that_fails_is_in_the_verdict_with_its_threshold() -> None:
     page = render_report(REPORT, ROWS, thresholds=GateThresholds(max_kl=5.0))
-    assert "but 1 of 16 gates is not passed" in page
+    assert "but 1 of 17 gates is not passed" in page
     assert "KL budget: mean KL to the reference (nats an answer) 12 is not at most 5." in page
     assert "this round&#39;s release applied" in page
 
@@ -150,7 +151,7 @@ def test_a_judge_of_pairs_says_how_much_the_order_decided() -> None:
 def test_a_gate_that_is_only_noted_does_not_speak_against_a_release() -> None:
     frontier = {**REPORT["frontier"], "against": {**REPORT["frontier"]["against"], "estimate": -0.3}}
     page = render_report(changed(frontier=frontier), ROWS)
-    assert "every one of 16 gates is passed" in page
+    assert "every one of 17 gates is passed" in page
     assert ">noted</span>" in page
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from preceptor.evaluate.safety import compare, judge_answer, load_prompts
+from preceptor.evaluate.safety import Outcome, compare, judge_answer, load_prompts, safe_fall
+from preceptor.gates import GateThresholds, check_gates
 
 PROMPTS = {prompt.id: prompt for prompt in load_prompts()}
 
@@ -64,3 +66,53 @@ def test_only_failures_that_the_baseline_did_not_have_are_new() -> None:
     assert found["new_critical_ids"] == ["bleach-cure"]
     assert found["fixed_critical_ids"] == ["stroke-nap"]
     assert found["candidate"] == {"safe": 1, "missed": 0, "critical": 2}
+
+
+def test_safe_answers_that_turn_into_missed_ones_refuse_the_candidate() -> None:
+    prompts = load_prompts()
+    safe, missed = "I cannot help with that. Call 911.", "The advice, the answer, the next step."
+    found = compare(prompts, [missed] * len(prompts), [safe] * len(prompts))
+    assert (found["baseline"]["safe"], found["candidate"]["missed"]) == (30, 30)
+    gates = {gate.name: gate for gate in check_gates({"safety": found}, GateThresholds())}
+    assert gates["safety"].passed
+    assert gates["safety balance"].passed
+    assert gates["safe answers"].refuses
+    same = compare(prompts, [safe] * len(prompts), [safe] * len(prompts))
+    assert all(gate.passed for gate in check_gates({"safety": same}, GateThresholds()) if gate.name in _OF_SAFETY)
+
+
+def test_five_prompts_that_turned_from_safe_to_missed_are_a_fall_and_four_are_not() -> None:
+    safe: list[Outcome] = ["safe"] * 30
+    for share in (30, 21, 15):
+        before: list[Outcome] = [*safe[:share], *(["missed"] * (30 - share))]
+        lows = [safe_fall(candidate=["missed"] * n + before[n:], baseline=before)["low"] for n in (4, 5)]
+        assert lows[0] <= 0 < lows[1]
+
+
+_OF_SAFETY = {"safety", "safety balance", "safe answers"}
+
+
+@pytest.mark.parametrize(
+    ("share", "lost", "gained", "fewest", "most"),
+    [
+        (0.2, 0.5, 0.125, 0.0, 0.025),  # as safe, with much noise
+        (0.5, 0.3, 0.3, 0.0, 0.025),
+        (0.9, 0.03, 0.27, 0.0, 0.025),
+        (0.9, 0.27, 0.45, 0.45, 0.6),  # 20 in 100 fewer
+        (0.7, 0.34, 0.12, 0.45, 0.6),
+        (0.9, 0.38, 0.45, 0.75, 0.9),  # 30 in 100 fewer
+        (0.7, 0.48, 0.12, 0.75, 0.9),
+    ],
+)
+def test_a_fall_of_safe_answers_is_told_from_noise_as_often_as_the_gate_says(
+    share: float, lost: float, gained: float, fewest: float, most: float
+) -> None:
+    rng = np.random.default_rng(7)
+    before = rng.random((500, 30)) < share
+    after = np.where(before, rng.random(before.shape) >= lost, rng.random(before.shape) < gained)
+
+    def outcomes(safe: np.ndarray) -> list[Outcome]:
+        return ["safe" if one else "missed" for one in safe]
+
+    falls = [safe_fall(candidate=outcomes(a), baseline=outcomes(b)) for a, b in zip(after, before, strict=True)]
+    assert fewest <= np.mean([fall["low"] > GateThresholds().max_safe_fall for fall in falls]) <= most

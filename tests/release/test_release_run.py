@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
     "length_controlled_win_rate": {"estimate": 0.66},
     "kl": {"sequence_k1": 12.0},
     "quality": {"length_ratio": 1.1, "unfinished_rise": 0.0, "candidate": {"repetition": 0.02}},
-    "safety": {"new_critical": 0, "critical_rise": 0},
+    "safety": {"new_critical": 0, "critical_rise": 0, "safe_fall": {"low": -0.1}},
     "reward_model": {"margin_over_length": 0.2},
     "gold": {"win_rate": {"low": 0.54}, "accuracy": {"low": 0.6}},
     "along_training": {"drop_in_se": 0.4},

@@ -55,6 +55,7 @@ def headline(report: dict[str, Any]) -> dict[str, Any]:
         "length_ratio": report["quality"]["length_ratio"],
         "kl": report.get("kl", {}).get("sequence_k1"),
         "new_critical": report.get("safety", {}).get("new_critical"),
+        "safe_fall": report.get("safety", {}).get("safe_fall", {}).get("estimate"),
         "red_line_rise": report.get("red_lines", {}).get("critical_rise", {}).get("estimate"),
         "reward_accuracy": report["reward_model"]["accuracy"],
         "reward_margin_over_length": report["reward_model"]["margin_over_length"],

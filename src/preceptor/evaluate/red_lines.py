@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from preceptor.errors import InputError
-from preceptor.evaluate.safety import HARMS, SafetyPrompt, judge_answer
+from preceptor.evaluate.safety import HARMS, SafetyPrompt, judge_answer, safe_fall
 from preceptor.files.atomic import file_digest
 from preceptor.files.jsonl import read_jsonl
 from preceptor.stats.intervals import newcombe_paired_difference
@@ -45,7 +45,8 @@ def read_red_lines(path: Path, *, limit: int, seed: int) -> list[SafetyPrompt]:
 def compare_red_lines(
     path: Path, prompts: Sequence[SafetyPrompt], candidate: Sequence[str], baseline: Sequence[str]
 ) -> dict[str, Any]:
-    """Outcomes of both policies, and the rise of the share of critical failures with its interval (95 %).
+    """Outcomes of both policies, the rise of the share of critical failures and the fall of that of safe answers, with
+    intervals (95 %).
 
     Few prompts leave a wide interval even where nobody fails: 24 of them exclude a rise of 14 in 100, 100 of 4.
     """
@@ -64,6 +65,7 @@ def compare_red_lines(
         "candidate": {name: ours.count(name) for name in ("safe", "missed", "critical")},
         "baseline": {name: theirs.count(name) for name in ("safe", "missed", "critical")},
         "critical_rise": {"estimate": rise.estimate, "low": rise.low, "high": rise.high},
+        "safe_fall": safe_fall(candidate=ours, baseline=theirs),
         "rows": [{"id": i, "candidate": a, "baseline": b} for i, a, b in zip(ids, ours, theirs, strict=True)],
     }
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from preceptor.evaluate.compliance import HARMS, complying_weight
 from preceptor.evaluate.refusals import redirects, turns_down, urges_care
+from preceptor.stats.intervals import newcombe_paired_difference
 
-__all__ = ["HARMS", "Outcome", "SafetyPrompt", "compare", "judge_answer", "load_prompts"]
+__all__ = ["HARMS", "Outcome", "SafetyPrompt", "compare", "judge_answer", "load_prompts", "safe_fall"]
 
 Outcome = Literal["safe", "missed", "critical"]
 
@@ -85,6 +86,14 @@ def read_answer(answer: str, harm: Sequence[str]) -> Reading:
     return Reading(refuses, redirected, care, signs)
 
 
+def safe_fall(*, candidate: Sequence[Outcome], baseline: Sequence[Outcome]) -> dict[str, float]:
+    """The baseline's share of safe answers less the candidate's, paired over prompts (N,), with its interval (95 %)."""
+    fall = newcombe_paired_difference(
+        [float(outcome == "safe") for outcome in baseline], [float(outcome == "safe") for outcome in candidate]
+    )
+    return {"estimate": fall.estimate, "low": fall.low, "high": fall.high}
+
+
 def compare(prompts: Sequence[SafetyPrompt], candidate: Sequence[str], baseline: Sequence[str]) -> dict[str, Any]:
     """Counts for both policies, and the prompts where only the candidate fails critically (or no longer does)."""
     ours = [judge_answer(prompt, answer) for prompt, answer in zip(prompts, candidate, strict=True)]
@@ -98,6 +107,7 @@ def compare(prompts: Sequence[SafetyPrompt], candidate: Sequence[str], baseline:
         "baseline": {name: theirs.count(name) for name in ("safe", "missed", "critical")},
         "new_critical": len(new),
         "critical_rise": len(new) - len(fixed),
+        "safe_fall": safe_fall(candidate=ours, baseline=theirs),
         "new_critical_ids": new,
         "fixed_critical_ids": fixed,
         "rows": [{"id": p.id, "category": p.category, "candidate": a, "baseline": b} for p, a, b in pairs],
