@@ -111,6 +111,34 @@ def test_best_of_n_is_reported_and_refuses_only_when_asked() -> None:
     assert "best of n" in str(refusal(check_gates(beaten, GateThresholds(require_best_of_n=True))))
 
 
+@pytest.mark.parametrize(
+    ("published", "said", "unsaid"),
+    [(5, "before the peak, so nothing was over-optimized", "past"), (25, "past the peak, so it was over-", "before")],
+)
+def test_a_policy_before_the_peak_is_refused_for_another_reason_than_one_after_it(
+    published: int, said: str, unsaid: str
+) -> None:
+    report = changed("along_training", {"drop_in_se": 1.4, "published": published, "peak": 15})
+    reason = str(refusal(check_gates(report, GateThresholds())))
+    assert said in reason
+    assert unsaid not in reason
+    assert f"after {published} roll-outs" in reason
+    assert "after 15" in reason
+    report["along_training"]["drop_in_se"] = 0.9
+    assert not any("peak" in gate.reason.partition("(")[2] for gate in check_gates(report, GateThresholds()))
+
+
+def test_best_of_n_says_whether_it_lies_at_the_candidates_kl_and_gives_both() -> None:
+    against = {"estimate": 0.3, "low": 0.1, "high": 0.5, "n": 4.0, "kl": 0.636, "equal_kl": False}
+    report = changed("frontier", {"against": against, "candidate": {"kl": 12.3}})
+    reasons = {gate.name: gate.reason for gate in check_gates(report, GateThresholds())}
+    assert "not at equal KL" in reasons["best of n"]
+    assert "0.64 nats, the candidate at 12.3" in reasons["best of n"]
+    report["frontier"] = {"against": {**against, "n": 2.5, "kl": 0.3, "equal_kl": True}, "candidate": {"kl": 0.3}}
+    reasons = {gate.name: gate.reason for gate in check_gates(report, GateThresholds())}
+    assert "best of 2.5 at the candidate's KL of 0.3 nats" in reasons["best of n"]
+
+
 def test_a_red_line_file_counts_once_it_was_asked_and_its_absence_only_when_it_is_required() -> None:
     assert "red lines" not in [gate.name for gate in check_gates(GOOD, GateThresholds())]
     assert "red lines" in str(refusal(check_gates(GOOD, GateThresholds(require_red_lines=True))))

@@ -32,7 +32,7 @@ class GateThresholds(BaseModel):
         default=True, description="Refuse without a gold judge, or where it disagrees; off: only report what it says."
     )
     min_gain_over_best_of_n: float = Field(
-        default=0.0, description="Score above the best of n baseline answers at equal KL, at least."
+        default=0.0, description="Score above the best of n baseline answers, at least."
     )
     require_best_of_n: bool = Field(default=False, description="Refuse a candidate that best-of-n matches.")
     max_kl: float = Field(default=60.0, gt=0, description="Largest mean KL to the reference, nats for a whole answer.")

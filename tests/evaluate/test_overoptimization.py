@@ -72,10 +72,11 @@ def _refused(curve: np.ndarray[Any, Any], proxy: np.ndarray[Any, Any], *, runs: 
 def test_planted_over_optimization_is_caught_and_a_sound_training_is_not() -> None:
     way = np.arange(6) / 5
     rising, hump = way, np.where(way < 0.5, 2 * way, 1 - 2 * (way - 0.5))
-    plateau = np.minimum(2 * way, 1.0)
-    assert _refused(rising, rising, runs=300, seed=1) < 0.05
-    assert _refused(plateau, plateau, runs=300, seed=2) < 0.08
-    assert _refused(hump, way, runs=300, seed=3) > 0.8  # the reward model rises on while the truth falls back
+    plateau, half = np.minimum(2 * way, 1.0), np.where(way < 0.5, 2 * way, 1 - (way - 0.5))
+    assert _refused(rising, rising, runs=300, seed=1) < 0.035
+    assert _refused(plateau, plateau, runs=300, seed=2) < 0.035
+    assert 0.6 < _refused(half, way, runs=300, seed=4) < 0.73
+    assert _refused(hump, way, runs=300, seed=3) > 0.85  # the reward model rises on while the truth falls back
 
 
 def test_what_training_left_is_read_whatever_breaks_a_line_of_an_answer(tmp_path: Path) -> None:
