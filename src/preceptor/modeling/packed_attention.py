@@ -29,12 +29,12 @@ class _Attend(torch.autograd.Function):
     ) -> Tensor:
         texts = _by_text(q, queries, heads), _by_text(k, lengths, heads), _by_text(v, lengths, heads)
         precise = torch.promote_types(q.dtype, torch.float32)
-        mixed, kept = [], []
+        learns, mixed, kept = any(ctx.needs_input_grad), [], []
         for asking, keys, values in zip(*texts, strict=True):
             logits = torch.bmm(asking, keys.transpose(1, 2))  # (H, m, n)
             weights = torch.softmax(logits, dim=-1, dtype=precise).to(q.dtype)
             mixed.append(torch.bmm(weights, values))
-            if any(ctx.needs_input_grad):
+            if learns:
                 kept += [asking, keys, values, weights]
         ctx.save_for_backward(*kept)
         return _by_token(mixed)

@@ -21,7 +21,7 @@ from preceptor.files.atomic import atomic_folder
 from preceptor.policy.networks import Networks
 from preceptor.policy.shards import gather, spread
 
-FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
+_FREE_TO_CHANGE = {"max_minutes", "max_updates", "checkpoint_every", "tensorboard"}
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 
 
@@ -84,7 +84,7 @@ def _holds(target: Path, record: str) -> bool:
         return False
     there, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(record)
     for each in (there, wanted):
-        each["settings"] = {name: value for name, value in each["settings"].items() if name not in FREE_TO_CHANGE}
+        each["settings"] = decisive(each["settings"])
     return bool(there == wanted)
 
 
@@ -116,13 +116,15 @@ def load_checkpoint(
     return RunState(**record["state"])
 
 
+def decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what comes of a run; the others may change when it goes on."""
+    return {name: value for name, value in settings.items() if name not in _FREE_TO_CHANGE}
+
+
 def require_same_settings(checkpoint: Path, written: dict[str, Any], settings: dict[str, Any]) -> None:
     """Raise ConflictError where a checkpoint was `written` under settings that decide what comes of it."""
-    changed = sorted(
-        name
-        for name in settings.keys() | written.keys()
-        if name not in FREE_TO_CHANGE and settings.get(name) != written.get(name)
-    )
+    was, now = decisive(written), decisive(settings)
+    changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
     if changed:
         raise ConflictError(
             f"{checkpoint} was written by a run with another {', '.join(changed)}: "

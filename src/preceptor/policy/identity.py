@@ -9,7 +9,7 @@ from typing import Any
 
 from preceptor.files.atomic import file_digest
 from preceptor.modeling.device import choose_device
-from preceptor.policy.checkpoint import FREE_TO_CHANGE
+from preceptor.policy.checkpoint import decisive
 from preceptor.policy.config import PolicyConfig
 
 _JUDGEMENTS = {"dpo": "preferences.jsonl", "kto": "unpaired.jsonl"}
@@ -26,20 +26,24 @@ def training_settings(
     files = {"prompts_file": config.prompts_file or reward_model / "prompts.jsonl"}
     if config.warm_start_epochs and (warm := config.warm_start_file or preferences):
         files["warm_start_file"] = warm
-    if config.algorithm in _JUDGEMENTS:
-        beside = preferences.with_name(_JUDGEMENTS[config.algorithm]) if preferences else None
-        if judged := config.preferences_file or beside:
-            files["preferences_file"] = judged
+    if judged := judgements_file(config, preferences):
+        files["preferences_file"] = judged
     facts = {"base": _digest(base), "reward": _digest(reward_model), "device": choose_device(config.device).type}
     contents = {f"content of {name}": file_digest(path) for name, path in files.items() if path.is_file()}
     return config.model_dump(mode="json") | facts | contents
 
 
+def judgements_file(config: PolicyConfig, preferences: Path | None) -> Path | None:
+    """The pairs that DPO or the thumbs that KTO learns from: the config's own, else those of a dataset, if any."""
+    if config.algorithm not in _JUDGEMENTS:
+        return None
+    return config.preferences_file or (preferences and preferences.with_name(_JUDGEMENTS[config.algorithm]))
+
+
 def training_key(config: PolicyConfig, base: Path, reward: Path, preferences: Path | None = None) -> str:
     """16 hex digits over what decides how a training ends."""
     settings = training_settings(config, base, reward, preferences)
-    decisive = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(decisive(settings), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(folder: Path) -> str:

@@ -21,7 +21,7 @@ from preceptor.modeling.sequences import format_prompt
 from preceptor.policy.build import cautious_score, write_card, write_policy
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import restore_best
-from preceptor.policy.identity import training_settings
+from preceptor.policy.identity import judgements_file, training_settings
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.ppo import Progress, planned_updates, prompts_of_update
 from preceptor.policy.preference_data import Encoder, dpo_rows, kto_rows, kto_weights, load_pairs, load_thumbs
@@ -126,17 +126,16 @@ def _trainer(
         made["max_prompt_tokens"] = encoder.max_prompt_tokens
         return online_trainer(model, encoder.tokenizer, order, reward, config, **made), len(prompts)
     if config.algorithm == "dpo":
-        rows = dpo_rows(load_pairs(_data(config, preferences, "preferences.jsonl")), encoder)
+        rows = dpo_rows(load_pairs(_judgements(config, preferences)), encoder)
     else:
-        thumbs = load_thumbs(_data(config, preferences, "unpaired.jsonl"))
+        thumbs = load_thumbs(_judgements(config, preferences))
         rows = kto_rows(thumbs, encoder, batch=config.mini_batch_size, seed=config.seed)
         made["weights"] = kto_weights(thumbs)
     return offline_trainer(model, encoder.tokenizer, rows, config, **made), len(rows)
 
 
-def _data(config: PolicyConfig, preferences: Path | None, name: str) -> Path:
-    if config.preferences_file is not None:
-        return config.preferences_file
-    if preferences is None:
+def _judgements(config: PolicyConfig, preferences: Path | None) -> Path:
+    file = judgements_file(config, preferences)
+    if file is None:
         raise ConfigError(f"{config.algorithm} learns from preferences: give preferences_file, a JSONL file of them.")
-    return preferences.with_name(name)
+    return file
