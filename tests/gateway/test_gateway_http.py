@@ -212,6 +212,7 @@ def test_clinicians_keep_their_arm_and_cannot_see_it(
         for login in ("alice", "bob", "carol", "dan"):
             answer = ask(small_serving, login)
             digests.setdefault(login, set()).add(answer["preceptor"]["model_digest"])
+            answer["choices"][0]["message"]["content"] = ""  # drawn from a small vocabulary that has "control" in it
             seen = json.dumps(answer).lower().replace("cache-control", "")
             assert all(word not in seen for word in ("control", "candidate", "treatment", "exp_", "stable")), seen
     assert all(len(found) == 1 for found in digests.values())
