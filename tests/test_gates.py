@@ -95,6 +95,7 @@ def test_evidence_that_is_missing_refuses_and_its_reason_is_passed_on(part: str)
     failed = [gate for gate in gates if gate.refuses]
     assert failed
     assert all("not measured (for this reason)" in gate.reason for gate in failed)
+    assert all(gate.note == "for this reason" for gate in failed)
 
 
 def test_gold_gates_that_are_not_required_report_and_refuse_nobody() -> None:
@@ -131,9 +132,10 @@ def test_a_policy_before_the_peak_is_refused_for_another_reason_than_one_after_i
 def test_best_of_n_says_whether_it_lies_at_the_candidates_kl_and_gives_both() -> None:
     against = {"estimate": 0.3, "low": 0.1, "high": 0.5, "n": 4.0, "kl": 0.636, "equal_kl": False}
     report = changed("frontier", {"against": against, "candidate": {"kl": 12.3}})
-    reasons = {gate.name: gate.reason for gate in check_gates(report, GateThresholds())}
-    assert "not at equal KL" in reasons["best of n"]
-    assert "0.64 nats, the candidate at 12.3" in reasons["best of n"]
+    best = {gate.name: gate for gate in check_gates(report, GateThresholds())}["best of n"]
+    assert "not at equal KL" in best.note
+    assert "0.64 nats, the candidate at 12.3" in best.note
+    assert best.reason.endswith(f"({best.note})")
     report["frontier"] = {"against": {**against, "n": 2.5, "kl": 0.3, "equal_kl": True}, "candidate": {"kl": 0.3}}
     reasons = {gate.name: gate.reason for gate in check_gates(report, GateThresholds())}
     assert "best of 2.5 at the candidate's KL of 0.3 nats" in reasons["best of n"]

@@ -34,10 +34,10 @@ def _side_of_the_peak(report: Mapping[str, Any], passed: bool) -> str:
     where = f"the policy after {published:.0f} roll-outs was published, the peak is after {peak:.0f}"
     if published < peak:
         return (
-            f" ({where}: before the peak, so nothing was over-optimized; the reward model chose too early a policy: "
-            "train again with more held-out prompts to choose by or a smaller KL weight)"
+            f"{where}: before the peak, so nothing was over-optimized; the reward model chose too early a policy: "
+            "train again with more held-out prompts to choose by or a smaller KL weight"
         )
-    return f" ({where}: past the peak, so it was over-optimized; train again with fewer updates or a greater KL weight)"
+    return f"{where}: past the peak, so it was over-optimized; train again with fewer updates or a greater KL weight"
 
 
 def _both_distances(report: Mapping[str, Any], _: bool) -> str:
@@ -47,10 +47,10 @@ def _both_distances(report: Mapping[str, Any], _: bool) -> str:
     if ours is None or theirs is None or n is None:
         return ""
     if against.get("equal_kl"):
-        return f" (best of {n:.2g} at the candidate's KL of {ours:.3g} nats)"
+        return f"best of {n:.2g} at the candidate's KL of {ours:.3g} nats"
     return (
-        f" (not at equal KL: best of {n:.2g}, the most that were drawn, lies at {theirs:.2g} nats, the candidate at "
-        f"{ours:.3g}; best-of-n would reach further with more answers)"
+        f"not at equal KL: best of {n:.2g}, the most that were drawn, lies at {theirs:.2g} nats, the candidate at "
+        f"{ours:.3g}; best-of-n would reach further with more answers"
     )
 
 

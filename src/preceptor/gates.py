@@ -24,6 +24,7 @@ class Gate:
     relation: str  # how the value must lie to the threshold: above | at least | at most
     reason: str  # of the result
     why: str = ""  # the threshold is what it is
+    note: str = ""  # more on the result: what it was measured at, or why it was not measured
     low: float | None = None  # 95 % interval of what was measured, where it has one
     high: float | None = None
     required: bool = True  # one that is not required is reported and refuses nobody
@@ -57,20 +58,27 @@ def _gate(rule: Rule, report: Mapping[str, Any], thresholds: GateThresholds) -> 
     required = asked or (rule.only_measured and value is not None)
     low, high = (measured(report, f"{rule.of}.{end}") if rule.of else None for end in ("low", "high"))
     if value is None:
-        why_not = _measurement_missing(report, rule)
-        reason = f"{rule.name}: {rule.what} was not measured{why_not}"
-        return Gate(rule.name, False, None, threshold, rule.what, rule.relation, reason, rule.why, required=required)
+        note = _measurement_missing(report, rule)
+        reason = f"{rule.name}: {rule.what} was not measured{_in_brackets(note)}"
+        return Gate(
+            rule.name, False, None, threshold, rule.what, rule.relation, reason, rule.why, note, required=required
+        )
     passed = {
         "above": value > threshold,
         "at least": value >= threshold,
         "at most": value <= threshold,
     }[rule.relation]
     verdict = "is" if passed else "is not"
-    reason = f"{rule.name}: {rule.what} {value:.3g} {verdict} {rule.relation} {threshold:.3g}"
-    reason += rule.note(report, passed) if rule.note is not None else ""
+    note = rule.note(report, passed) if rule.note is not None else ""
+    reason = f"{rule.name}: {rule.what} {value:.3g} {verdict} {rule.relation} {threshold:.3g}{_in_brackets(note)}"
     return Gate(
-        rule.name, passed, value, threshold, rule.what, rule.relation, reason, rule.why, low, high, required=required
-    )
+        rule.name, passed, value, threshold, rule.what, rule.relation, reason, rule.why, note, low, high,
+        required=required,
+    )  # fmt: skip
+
+
+def _in_brackets(note: str) -> str:
+    return f" ({note})" if note else ""
 
 
 def _measurement_missing(report: Mapping[str, Any], rule: Rule) -> str:
@@ -79,5 +87,5 @@ def _measurement_missing(report: Mapping[str, Any], rule: Rule) -> str:
     for end in range(len(parts) - 1, 0, -1):
         found = find(report, ".".join(parts[:end]))
         if isinstance(found, Mapping) and isinstance(found.get("not_measured"), str):
-            return f" ({found['not_measured']})"
+            return str(found["not_measured"])
     return ""

@@ -124,6 +124,13 @@ def test_what_was_not_measured_is_said() -> None:
         assert words in page
 
 
+def test_a_gate_says_at_what_it_was_measured_or_why_it_was_not() -> None:
+    far = " ".join(render_report(REPORT, ROWS).split())
+    assert "Not at equal KL: best of 2, the most that were drawn, lies at 0.19 nats, the candidate at" in far
+    unknown = " ".join(render_report(changed(kl={"not_measured": "other vocabularies."}), ROWS).split())
+    assert '<span class="small result">Other vocabularies.</span>' in unknown
+
+
 def test_the_second_judge_the_frontier_and_the_training_are_told_in_words() -> None:
     page = " ".join(render_report(REPORT, ROWS).split())
     for words in (
