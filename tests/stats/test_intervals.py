@@ -89,7 +89,13 @@ def test_a_share_that_is_not_all_of_one_kind_is_resampled() -> None:
     prompts = list(range(40))
     mixed = [1.0] * 39 + [0.5]
     assert intervals.cluster_share(mixed, prompts, seed=3) == intervals.cluster_bootstrap_mean(mixed, prompts, seed=3)
-    assert not intervals.cluster_share([1.0, 1.0], ["a", "a"], seed=3).excludes(0.0)  # one prompt alone says nothing
+
+
+def test_one_prompt_or_prompts_that_all_came_out_alike_have_wilsons_interval_on_the_prompts() -> None:
+    assert intervals.cluster_share([1.0, 1.0], ["a", "a"], seed=3) == intervals.wilson(1, 1)
+    ties = intervals.cluster_share([1.0, 0.0] * 6, np.repeat(np.arange(6), 2), seed=3)
+    assert ties == intervals.wilson(3, 6)
+    assert not np.isfinite(intervals.cluster_share([], [], seed=3).low)
 
 
 def test_a_paired_difference_ignores_what_both_share() -> None:

@@ -141,12 +141,12 @@ def _mismatched(
         return {"pairs": 0}
     margins = head.raw(reader.chosen(others, gate=head.gate))[0] - head.raw(reader.rejected(others, gate=head.gate))[0]
     prompts = [pair.prompt for pair in others]
-    interval = cluster_share(win_values(margins), prompts, seed=config.seed) if len(set(prompts)) > 1 else None
+    interval = cluster_share(win_values(margins), prompts, seed=config.seed)
     return {
         "pairs": len(others),
-        "accuracy": float(win_values(margins).mean()),
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
+        "accuracy": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
         "margin_mean": float(margins.mean() / std),
     }
 

@@ -18,12 +18,11 @@ from scipy import stats as scipy_stats
 from preceptor.modeling.frozen_head import Array
 from preceptor.reward.dataset import Pair
 from preceptor.reward.parts import decided_pairs
-from preceptor.stats.intervals import Interval, cluster_share, paired_difference, wilson
+from preceptor.stats.intervals import Interval, cluster_share, paired_difference
 
 _BINS = 10
 _FEW_PROMPTS = 20
 _CONSTANT = 1e-6  # of scores whose deviation is 1
-_NO_SPREAD = 1e-9
 
 
 def held_out_report(
@@ -152,15 +151,8 @@ def rater_agreement(train: Sequence[Pair], held_out: Sequence[Pair]) -> dict[str
 
 
 def _accuracy(wins: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
-    """Accuracy with an interval that resamples prompts; `n` counts them.
-
-    Where one prompt, or prompts that all won alike, leave nothing to resample, it is Wilson's on the prompts: pairs of
-    one prompt are not independent, and no spread among few prompts is no certainty.
-    """
-    found = cluster_share(wins, prompts, seed=seed)
-    if not math.isfinite(found.low) or found.high - found.low < _NO_SPREAD:
-        found = wilson(found.estimate * found.n, found.n)
-    return _plain(found) | {"pairs": len(wins)}
+    """Accuracy with an interval over prompts, whose number is `n`: pairs of one prompt are not independent."""
+    return _plain(cluster_share(wins, prompts, seed=seed)) | {"pairs": len(wins)}
 
 
 def _slices(pairs: Sequence[Pair], wins: Array, lengths: Array, seed: int) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ FloatArray = NDArray[np.float64]
 
 # 4 million resampled cluster indices at a time keeps a bootstrap under 100 MB whatever the data size.
 _BLOCK_CELLS = 4_000_000
+_NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,13 @@ def cluster_share(
 ) -> Interval:
     """Mean of shares (N,) of 0, 0.5 for a tie, or 1, with an interval from resampling whole clusters (N,).
 
-    Where all are 0 or all are 1, resampling would show no spread: the interval is then Wilson's on the clusters.
+    Where one cluster, or clusters that all came out alike, leave nothing to resample, the interval is Wilson's on the
+    number of clusters: no spread among few is no certainty.
     """
-    x = np.asarray(values, dtype=np.float64).ravel()
-    n = len(set(clusters))
-    if n > 1 and x.size == len(clusters) and (x == x[0]).all() and x[0] in (0.0, 1.0):
-        return wilson(float(x[0]) * n, n, level=level)
-    return cluster_bootstrap_mean(x, clusters, seed=seed, draws=draws, level=level)
+    found = cluster_bootstrap_mean(values, clusters, seed=seed, draws=draws, level=level)
+    if found.n == 1 or found.high - found.low < _NO_SPREAD:
+        return wilson(found.estimate * found.n, found.n, level=level)
+    return found
 
 
 def paired_difference(
