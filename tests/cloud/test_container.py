@@ -92,6 +92,28 @@ def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
     assert (kept / "new").is_file()
 
 
+def test_a_checkpoint_that_was_being_written_costs_none_of_those_before_it(
+    tmp_path: Path, tensors: Callable[[dict[str, list[float]]], bytes]
+) -> None:
+    kept, whole = tmp_path / "checkpoints", tensors({"w": [1.0, 2.0]})
+    content = {
+        "policy-1/checkpoint-000010/weights.safetensors": whole,
+        "policy-1/best-000010/weights.safetensors": whole,
+        "policy-1/.checkpoint-000020-k3j/weights.safetensors": whole[:-3],
+        "reward-1/last/model.safetensors": whole,
+        "reward-1/.last-x_7/model.safetensors": whole,
+    }
+    for name, written in content.items():
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_bytes(written)
+    keep_checkpoints(kept, tmp_path / "work")
+    assert sorted(path.relative_to(kept).as_posix() for path in kept.glob("*/*")) == [
+        "policy-1/best-000010",
+        "policy-1/checkpoint-000010",
+        "reward-1/last",
+    ]
+
+
 def test_a_stage_that_refuses_leaves_its_sentence_and_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

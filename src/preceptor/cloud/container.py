@@ -134,9 +134,14 @@ def link_inputs(inputs: Mapping[str, Path], artifacts: Path) -> None:
 
 
 def keep_checkpoints(checkpoints: Path, work: Path) -> None:
-    """Let the stage write its checkpoints where the service keeps them, without those torn when a machine was taken."""
+    """Let the stage write its checkpoints where the service keeps them, without those torn when a machine was taken.
+
+    A folder with a dot in front was still being written, and goes alone: what was whole before it is not in it.
+    """
     checkpoints.mkdir(parents=True, exist_ok=True)
     work.symlink_to(checkpoints.resolve())
+    for path in checkpoints.glob("*/.*/"):
+        shutil.rmtree(path)
     for path in sorted(found for found in checkpoints.glob("*/**/*") if found.suffix in (".safetensors", ".json")):
         training, part, *_ = path.relative_to(checkpoints).parts
         if path.exists() and _is_torn(path):  # else it went with its folder
