@@ -123,7 +123,7 @@ def test_the_reader_of_commands_finds_them() -> None:
 def test_seed_commands_and_make_targets_on_a_page_exist(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for code in _code(page):
-        for name, rest in re.findall(r"python -m app\.rlhf\.(\w+)([^&|;]*)", code):
+        for name, rest in re.findall(r"-m app\.rlhf\.(\w+)([^&|;]*)", code):
             given = set(_FLAG.findall(rest))
             assert given <= _seed_flags(name), f"{_name(page)}: app.rlhf.{name} has no {given - _seed_flags(name)}"
         for target in re.findall(r"^make (\w+)", code):

@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__, help=told(name))
     parser.add_argument("--mode", choices=("hydra", "full"), help=told("mode"))
     parser.add_argument("--precision", choices=("bfloat16", "float32"), help=told("precision"))
+    parser.add_argument("--sharding", choices=("none", "fsdp"), help=told("sharding"))
     parser.add_argument("--early-stopping", action=argparse.BooleanOptionalAction, help=told("early_stopping"))
     parser.add_argument(
         "--gradient-checkpointing", action="store_true", default=None, help=told("gradient_checkpointing")
