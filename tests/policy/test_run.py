@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -99,6 +100,38 @@ def test_a_checkpoint_that_does_not_fit_ends_training_with_one_sentence(
     with small_disk(3_000), pytest.raises(StorageError, match=r"checkpoint-000001 failed: File too large"):
         train_with_ppo(str(tiny_llama), str(tiny_reward), str(tmp_path / "ppo"), epochs=2, checkpoint_every=1, **FAST)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def full_for_policies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The disk takes checkpoints but not the finished policy, until this is undone."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target.name == "ppo" or target.parent.name == "policy":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    return monkeypatch
+
+
+def test_a_policy_that_cannot_be_published_loses_nothing_of_its_training(
+    tiny_llama: Path, tiny_reward: Path, tmp_path: Path, full_for_policies: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    def train() -> None:
+        more: dict[str, Any] = {"epochs": 3, "checkpoint_every": 2, **FAST}
+        out, progress = str(tmp_path / "ppo"), lambda update, *_: done.append(update)
+        train_with_ppo(str(tiny_llama), str(tiny_reward), out, progress=progress, **more)
+
+    with pytest.raises(StorageError, match=r"ppo failed: No space left on device"):
+        train()
+    full_for_policies.undo()
+    train()
+    assert done == [1, 2, 3, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["ppo"]
 
 
 def test_a_policy_given_as_reward_model_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
@@ -210,6 +243,27 @@ def test_a_canceled_stage_publishes_nothing_and_the_same_command_goes_on(
     assert not list((settings.home / "work").glob("*"))
     whole = run(again, _context(settings, engine, store, run_id="run-4"))
     assert whole.artifact_id == resumed.artifact_id  # the same bits, so the same content address
+
+
+def test_a_stage_whose_artifact_cannot_be_published_loses_nothing_of_its_training(
+    settings: Settings,
+    engine: sa.Engine,
+    store: ArtifactStore,
+    tiny_llama: Path,
+    tiny_reward: Path,
+    tmp_path: Path,
+    full_for_policies: pytest.MonkeyPatch,
+) -> None:
+    reward = _published_reward(store, tiny_reward, tmp_path)
+    config = PolicyConfig(reward_model=reward, base_model=str(tiny_llama), epochs=2, checkpoint_every=1, **FAST)
+    done: list[int] = []
+    context = _context(settings, engine, store, progress=lambda update, *_: done.append(update))
+    with pytest.raises(StorageError, match=r"Storing the policy artifact in .* failed: No space left on device"):
+        run(config, context)
+    full_for_policies.undo()
+    run(config, context)
+    assert done == [1, 2, 2]
+    assert not list((settings.home / "work").glob("*"))
 
 
 def test_a_run_of_a_round_goes_on_under_its_own_run_id_alone(

@@ -57,10 +57,10 @@ def build_policy(
 ) -> dict[str, Any]:
     """Improve `base_model` and write the policy into the empty folder `out`; returns the flat metrics of the run.
 
-    `work_dir` keeps checkpoints; what an interrupted run of the same settings left there is continued, and it is
-    removed at the end. `preferences` holds the chosen answers of a warm start. Of several `processes` the first
-    writes; the others return no metrics. Raises ModelError, InputError or
-    DataError for what cannot be used, RunCanceled when asked to stop.
+    `work_dir` keeps checkpoints; what an interrupted run of the same settings left there is continued, and the caller
+    removes it once `out` is published. `preferences` holds the chosen answers of a warm start. Of several `processes`
+    the first writes; the others return no metrics. Raises ModelError, InputError or DataError for what cannot be used,
+    RunCanceled when asked to stop.
     """
     score = cautious_score(load_scorer(reward_model, device=config.device), config.caution)
     texts, held_out = prompts_of(config, reward_model)
@@ -126,7 +126,6 @@ def build_policy(
     metrics = _summary(work_dir, state)
     write_policy(best, tokenizer, work_dir, out)
     write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
-    shutil.rmtree(work_dir)
     return metrics
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -36,29 +37,28 @@ def run(config: PolicyConfig, context: StageContext) -> StageResult:
     start = str(base_artifact.path) if base_artifact else base
     folder = resolve_model(start, models_dir=context.settings.models_dir)
     preferences = _preferences(reward_artifact, context)
-    with (
-        work_folder(config, context, base=folder, reward=reward, preferences=preferences) as work,
-        context.store.building("policy") as build,
-    ):
-        metrics = _builder(config)(
-            start,
-            reward,
-            build.path,
-            config,
-            work_dir=work,
-            preferences=preferences,
-            models_dir=context.settings.models_dir,
-            progress=context.progress,
-            is_canceled=context.is_canceled,
-        )
-        build.metadata.update(
-            algorithm=config.algorithm,
-            base_model=base,
-            seed=config.seed,
-            mode=config.mode,
-            updates=metrics["updates"],
-        )
-        build.parents.extend(artifact.id for artifact in (reward_artifact, base_artifact) if artifact)
+    with work_folder(config, context, base=folder, reward=reward, preferences=preferences) as work:
+        with context.store.building("policy") as build:
+            metrics = _builder(config)(
+                start,
+                reward,
+                build.path,
+                config,
+                work_dir=work,
+                preferences=preferences,
+                models_dir=context.settings.models_dir,
+                progress=context.progress,
+                is_canceled=context.is_canceled,
+            )
+            build.metadata.update(
+                algorithm=config.algorithm,
+                base_model=base,
+                seed=config.seed,
+                mode=config.mode,
+                updates=metrics["updates"],
+            )
+            build.parents.extend(artifact.id for artifact in (reward_artifact, base_artifact) if artifact)
+        shutil.rmtree(work)  # no sooner: what fails while it is published would have to be trained again
     return StageResult(summary=summary(metrics), artifact_id=build.artifact.id, metrics=metrics)
 
 
@@ -107,8 +107,11 @@ def train_with_ppo(
     if not processes.first:
         with tempfile.TemporaryDirectory() as scratch:
             return build(out=Path(scratch))
-    with held(work), atomic_folder(target) as building:
-        return build(out=building)
+    with held(work):
+        with atomic_folder(target) as building:
+            metrics = build(out=building)
+        shutil.rmtree(work)
+    return metrics
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def build_with_trl(
 ) -> dict[str, Any]:
     """Improve `base_model` with TRL and write the policy into the empty folder `out`; returns the run's metrics.
 
-    `work_dir` keeps TRL's checkpoints and is removed at the end. `preferences` is the dataset's file of pairs; its
+    `work_dir` keeps TRL's checkpoints until the caller removes it. `preferences` is the dataset's file of pairs; its
     thumbs lie beside it. Raises ConfigError without TRL, ModelError, InputError or DataError for what cannot be
     used, RunCanceled when asked to stop.
     """
@@ -101,7 +101,6 @@ def build_with_trl(
             restore_best(networks, state, folder=work_dir)
         write_policy(networks.sampler(), tokenizer, work_dir, out)
     write_card(out, base_model, state, config, settings=settings, prompts=len(texts))
-    shutil.rmtree(work_dir)
     return metrics
 
 
