@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ from preceptor.modeling.policy_model import context_length, load_policy
 from preceptor.policy import build
 from preceptor.policy.build import build_policy
 from preceptor.policy.config import PolicyConfig
+from preceptor.policy.layouts import make_networks
 from preceptor.policy.metrics import read_metrics
+from preceptor.policy.optimize import make_optimizer, optimize
+from preceptor.policy.rollout import Rollout, Targets
 from preceptor.policy.run import train_with_ppo
+from preceptor.policy.sequences import pack
 
 Config = Callable[..., PolicyConfig]
 Score = Callable[[Sequence[str], Sequence[str]], Any]
@@ -77,6 +82,34 @@ def test_a_run_whose_reward_model_breaks_goes_on_from_its_checkpoint_to_the_same
     run("broken", breaks=99)
     weights = [load_file(folder / "model.safetensors") for folder in out.values()]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_policy_whose_log_probabilities_are_no_numbers_is_never_the_best(
+    tiny_llama: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    reward = Path(shutil.copytree(tiny_reward, tmp_path / "reward"))
+    with (reward / "prompts.jsonl").open("a") as file:
+        file.write("".join(json.dumps({"prompt": f"Kept back {i}", "split": "validation"}) + "\n" for i in range(3)))
+    wild: dict[str, Any] = {**FAST, "mini_batch_size": 8, "max_updates": 1, "learning_rate": 1e30}
+    with pytest.raises(DataError, match="log-probabilities that are not numbers: lower learning_rate"):
+        train_with_ppo(str(tiny_llama), str(reward), str(tmp_path / "ppo"), **wild)
+    assert not (tmp_path / "ppo").exists()
+
+
+@pytest.mark.parametrize("of", ["policy_parameters", "value_parameters"])
+def test_gradients_that_are_no_numbers_reach_no_weight(of: str, small_config: Config, tiny_llama: Path) -> None:
+    config = small_config(mode="full", early_stopping=False)
+    model, _ = load_policy(tiny_llama)
+    networks = make_networks(model, config)
+    sequences = pack([[5, 6], [7]], [[[8, 9]], [[10, 1]]])
+    mask = sequences.mask
+    rollout = Rollout(sequences, sequences.ids, mask, mask - 3, mask - 3, mask)
+    broken = dict(getattr(networks, of)())
+    next(iter(broken.values())).register_hook(lambda gradient: gradient * float("nan"))
+    before = {name: weight.detach().clone() for name, weight in broken.items()}
+    with pytest.raises(DataError, match="not a number"):
+        optimize(networks, make_optimizer(networks, config), rollout, Targets(mask, mask, mask), config, seed=0)
+    assert all(torch.equal(weight, before[name]) for name, weight in broken.items())
 
 
 @pytest.mark.parametrize("mode", ["hydra", "full"])

@@ -237,7 +237,8 @@ def _step(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, torch.nn.Parameter]], max_grad_norm: float
 ) -> float:
     """Clip the gradients by their norm, take the step of the parameters that have any, and let them go."""
-    norm = torch.nn.utils.clip_grad_norm_([p for _, p in parameters], max_grad_norm)
+    norm = number(torch.nn.utils.clip_grad_norm_([p for _, p in parameters], max_grad_norm))
+    _require_finite(norm)  # the loss may be a number where its gradient is none
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return number(norm)
+    return norm

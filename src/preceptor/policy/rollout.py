@@ -176,7 +176,10 @@ def widest(answers: Answers, scores: Tensor, keep: int) -> tuple[Answers, Tensor
 def evaluate_answers(
     networks: Networks, answers: Answers, config: PolicyConfig, *, processes: Processes = ALONE
 ) -> Rollout:
-    """Features, log-probabilities under policy and reference, and values of sampled answers."""
+    """Features, log-probabilities under policy and reference, and values of sampled answers.
+
+    Raises DataError where one of them is not a number, so that no such policy is learned from, judged or kept.
+    """
     sequences = pack([prompt.ids for prompt in answers.prompts], answers.token_ids)
     mask = sequences.mask
     settings: dict[str, Any] = {"temperature": config.temperature, "precision": config.precision}
@@ -208,6 +211,10 @@ def evaluate_answers(
     if features is None:
         raise ConfigError(f"{len(sequences.ids)} prompts are too few for {processes.count} processes: use fewer.")
     processes.add([*out.values(), *([features] if answers.states is None else [])])
+    if not all(torch.isfinite(numbers).all() for numbers in out.values()):
+        raise DataError(
+            "The policy gives log-probabilities that are not numbers: lower learning_rate, or check the base model."
+        )
     weights = None
     if answers.logprobs is not None:
         weights = losses.importance_weights(
