@@ -230,6 +230,19 @@ def test_held_out_prompts_are_those_of_the_validation_split(tmp_path: Path) -> N
     assert load_held_out(path, most=0, seed=0) == []
 
 
+def test_a_prompt_that_is_trained_on_is_no_held_out_one(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [
+        {"prompt": "a rash", "split": "validation"},
+        {"prompt": "a fever", "split": "validation"},
+        {"prompt": "a cough", "split": "validation"},
+        {"prompt": "a fever", "split": "train"},
+        {"prompt": "a cough"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load_held_out(path, most=9, seed=0) == ["a rash"]
+
+
 def test_the_published_policy_is_named_in_metrics_and_card(tiny_llama: Path, tiny_reward: Path, tmp_path: Path) -> None:
     reward = tmp_path / "reward"
     shutil.copytree(tiny_reward, reward)

@@ -49,11 +49,16 @@ def load_prompts(path: Path, *, most: int, seed: int) -> list[str]:
 
 
 def load_held_out(path: Path, *, most: int, seed: int) -> list[str]:
-    """Distinct prompts of the validation split, at most `most` of them; none where the file has no such split."""
+    """Distinct prompts of the validation split, at most `most` of them; none where the file has no such split.
+
+    One that is a training prompt too is left out: on it a policy shows what it learned by heart.
+    """
+    rows = list(read_jsonl(path))
+    trained = {row.get("prompt") for _, row in rows if row.get("split", "train") == "train"}
     found = dict.fromkeys(
-        text_field(path, number, row, "prompt") for number, row in read_jsonl(path) if row.get("split") == "validation"
+        text_field(path, number, row, "prompt") for number, row in rows if row.get("split") == "validation"
     )
-    return _sample(list(found), most=most, seed=seed)
+    return _sample([prompt for prompt in found if prompt not in trained], most=most, seed=seed)
 
 
 def load_chosen(path: Path) -> list[tuple[str, str]]:
