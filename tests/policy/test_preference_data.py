@@ -10,10 +10,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from preceptor.errors import DataError, InputError
+from preceptor.modeling.policy_model import load_policy
+from preceptor.policy.config import PolicyConfig
 from preceptor.policy.preference_data import (
     Encoder,
     Thumb,
     dpo_rows,
+    encoder_of,
     kto_rows,
     kto_weights,
     load_pairs,
@@ -77,6 +80,19 @@ def test_a_long_prompt_keeps_its_end(encoder: Encoder) -> None:
     ids = encoder.prompt("word " * 50 + "fever?")
     assert len(ids) == 12
     assert encoder.tokenizer.decode(ids).endswith("Answer:")
+
+
+def test_prompt_and_answer_together_fit_the_context(tiny_gpt2: Path) -> None:
+    model, tokenizer = load_policy(tiny_gpt2)  # its positions end at 256
+
+    def lengths(**fields: Any) -> tuple[int, int]:
+        encoder = encoder_of(model, tokenizer, PolicyConfig(reward_model="none", **fields))
+        return len(encoder.prompt("a fever " * 300)), len(encoder.answer("Yes. " * 300))
+
+    assert lengths(max_new_tokens=40, max_prompt_tokens=100) == (100, 128)
+    assert lengths(max_new_tokens=40, max_prompt_tokens=1_000) == (216, 40)
+    with pytest.raises(InputError, match="max_new_tokens 256 fills the model's context"):
+        lengths(max_new_tokens=256)
 
 
 def test_every_prompt_of_a_batch_also_meets_another_answer_of_it(encoder: Encoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.rollout import Prompt
+from preceptor.policy.run import train_with_ppo
 from preceptor.policy.warmstart import encode_answer, warm_start
 
 
@@ -55,6 +57,18 @@ def test_the_loss_falls_and_the_result_is_the_new_reference(
     assert reference
     for name, parameter in networks.policy_parameters():
         assert torch.equal(reference[name.removeprefix("policy.")], parameter)
+
+
+def test_a_long_answer_behind_a_long_prompt_keeps_within_the_context(
+    tiny_gpt2: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "word " * 300 + str(i), "chosen": "Call the nurse. " * 60} for i in range(12)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"batch_size": 4, "max_updates": 0, "max_prompt_tokens": 1_000, "max_new_tokens": 40}  # of 256 positions
+    models = (str(tiny_gpt2), str(tiny_reward), str(tmp_path / "out"))
+    metrics = train_with_ppo(*models, warm_start_epochs=1, warm_start_file=pairs, train_layers=1, **sizes)
+    assert metrics["warm_start/loss_after"] < metrics["warm_start/loss_before"]
 
 
 def test_too_few_chosen_answers_are_refused(

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from preceptor.errors import ConfigError, InputError
+from preceptor.errors import ConfigError
 from preceptor.modeling.device import DeviceName
 from preceptor.modeling.freed_memory import keep_freed_memory
-from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
+from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
 from preceptor.modeling.reward_model import Scorer, load_scorer
-from preceptor.modeling.sequences import PROMPT_VERSION, encode_prompt
+from preceptor.modeling.sequences import PROMPT_VERSION
 from preceptor.policy.checkpoint import RunState, load_checkpoint, save_checkpoint
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.held_out import ANSWERS_FILE, restore_best
@@ -32,11 +32,12 @@ from preceptor.policy.metrics import METRICS_FILE, read_metrics, without_clock
 from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import Progress, train
+from preceptor.policy.preference_data import Encoder, encoder_of
 from preceptor.policy.processes import ALONE, Processes
 from preceptor.policy.prompts import load_chosen, prompts_of
 from preceptor.policy.rollout import Prompt, Score
 from preceptor.policy.vllm_sampler import VersionedSampler, VllmEngine
-from preceptor.policy.warmstart import encode_answer, warm_start
+from preceptor.policy.warmstart import warm_start
 
 CARD_FILE = "preceptor.json"
 WARM_START_FILE = "warm_start.json"
@@ -70,20 +71,14 @@ def build_policy(
     whole_on: DeviceName = "cpu" if config.sharding == "fsdp" else config.device  # no GPU need hold the whole model
     model, tokenizer = load_policy(base, dtype="float32", device=whole_on)
     eos = eos_ids(model, tokenizer)
-    room = context_length(model) - config.max_new_tokens
-    if room < 1:
-        raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
-
-    def encode(text: str) -> Prompt:
-        return Prompt(text, encode_prompt(tokenizer, text, min(config.max_prompt_tokens, room))[0])
-
+    encoder = encoder_of(model, tokenizer, config)
     settings = training_settings(config, base, reward_model, preferences) | {"processes": processes.count}
     keep_freed_memory()
     networks = make_networks(model, config, processes=processes)
     if config.sampler == "vllm":
         if processes.count > 1:
             raise ConfigError("vLLM samples for one training process: start it without torchrun, or use built_in.")
-        longest = config.max_prompt_tokens + config.max_new_tokens
+        longest = encoder.max_prompt_tokens + config.max_new_tokens
         networks.outside = VersionedSampler(VllmEngine(config, max_length=longest), work_dir / "sampler")
     optimizer = make_optimizer(networks, config)
     state = load_checkpoint(work_dir, networks, optimizer, settings=settings)
@@ -92,7 +87,7 @@ def build_policy(
             state = RunState(kl_coef=config.init_kl_coef)
             if config.warm_start_epochs:
                 warmed = warm_started(
-                    networks, tokenizer, score, config, encode, preferences, eos, progress, is_canceled
+                    networks, tokenizer, score, config, encoder, preferences, eos, progress, is_canceled
                 )
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / WARM_START_FILE).write_text(json.dumps(warmed), encoding="utf-8")
@@ -103,7 +98,7 @@ def build_policy(
             optimizer,
             state,
             tokenizer,
-            [encode(text) for text in texts],
+            [Prompt(text, encoder.prompt(text)) for text in texts],
             score,
             config,
             eos=eos,
@@ -111,7 +106,7 @@ def build_policy(
             settings=settings,
             progress=progress,
             is_canceled=is_canceled,
-            held_out=[encode(text) for text in held_out],
+            held_out=[Prompt(text, encoder.prompt(text)) for text in held_out],
             processes=processes,
         )
     if not (processes.first or networks.sharded):
@@ -196,7 +191,7 @@ def warm_started(
     tokenizer: Any,
     score: Score,
     config: PolicyConfig,
-    encode: Callable[[str], Prompt],
+    encoder: Encoder,
     preferences: Path | None,
     eos: list[int],
     progress: Progress,
@@ -206,7 +201,9 @@ def warm_started(
     path = config.warm_start_file or preferences
     if path is None:
         raise ConfigError("A warm start needs chosen answers: give warm_start_file, a JSONL of `prompt` and `chosen`.")
-    examples = [(encode(prompt), encode_answer(tokenizer, chosen, eos=eos[0])) for prompt, chosen in load_chosen(path)]
+    examples = [
+        (Prompt(prompt, encoder.prompt(prompt)), encoder.answer(chosen)) for prompt, chosen in load_chosen(path)
+    ]
     return warm_start(networks, tokenizer, examples, score, config, eos=eos, progress=progress, is_canceled=is_canceled)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from preceptor.errors import DataError, InputError
 from preceptor.files.jsonl import read_jsonl, text_field
+from preceptor.modeling.policy_model import context_length, eos_ids
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy.config import PolicyConfig
 from preceptor.policy.prompts import metadata_of
-from preceptor.policy.warmstart import encode_answer
+from preceptor.policy.warmstart import LONGEST_ANSWER, encode_answer
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Encoder:
     tokenizer: Any
     eos: int
     max_prompt_tokens: int
+    max_answer_tokens: int = LONGEST_ANSWER
 
     def prompt(self, text: str) -> list[int]:
         """Ids of the formatted prompt; a long one keeps its end."""
@@ -48,7 +51,19 @@ class Encoder:
 
     def answer(self, text: str) -> list[int]:
         """Ids of an answer, which ends with EOS only where its last sentence is whole."""
-        return encode_answer(self.tokenizer, text, eos=self.eos)
+        return encode_answer(self.tokenizer, text, eos=self.eos, most=self.max_answer_tokens)
+
+
+def encoder_of(model: Any, tokenizer: Any, config: PolicyConfig) -> Encoder:
+    """How a run encodes texts: the longest prompt leaves room for the answers that are sampled and learned from.
+
+    Raises InputError where an answer to be sampled would fill the model's context.
+    """
+    context = context_length(model)
+    if config.max_new_tokens >= context:
+        raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
+    prompt = min(config.max_prompt_tokens, context - config.max_new_tokens)
+    return Encoder(tokenizer, eos_ids(model, tokenizer)[0], prompt, min(LONGEST_ANSWER, context - prompt))
 
 
 def load_pairs(path: Path) -> list[Pair]:

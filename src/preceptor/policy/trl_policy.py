@@ -13,7 +13,7 @@ from typing import Any
 
 from preceptor.errors import ConfigError, RunCanceled
 from preceptor.modeling.device import attention_for
-from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
+from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.quiet import quiet_transformers
 from preceptor.modeling.resolve import resolve_model
 from preceptor.modeling.reward_model import load_scorer
@@ -24,7 +24,15 @@ from preceptor.policy.held_out import restore_best
 from preceptor.policy.identity import judgements_file, training_settings
 from preceptor.policy.metrics import MetricsLog
 from preceptor.policy.ppo import Progress, planned_updates, prompts_of_update
-from preceptor.policy.preference_data import Encoder, dpo_rows, kto_rows, kto_weights, load_pairs, load_thumbs
+from preceptor.policy.preference_data import (
+    Encoder,
+    dpo_rows,
+    encoder_of,
+    kto_rows,
+    kto_weights,
+    load_pairs,
+    load_thumbs,
+)
 from preceptor.policy.prompts import prompts_of
 from preceptor.policy.rollout import Prompt
 from preceptor.policy.trl_start import TrainedNetworks, prepare_start, scale_of_scores
@@ -68,8 +76,7 @@ def build_with_trl(
             prepare_start(start, base, config, score, preferences, progress, is_canceled)
         model, tokenizer = load_policy(start, dtype="float32", device=config.device)
         eos = eos_ids(model, tokenizer)
-        room = context_length(model) - config.max_new_tokens
-        encoder = Encoder(tokenizer, eos[0], min(config.max_prompt_tokens, room))
+        encoder = encoder_of(model, tokenizer, config)
         model.set_attn_implementation(attention_for(model.device))
         networks = TrainedNetworks(model, precision=config.precision)
         freeze_below(model, config)

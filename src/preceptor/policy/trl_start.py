@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from preceptor.errors import InputError
-from preceptor.modeling.policy_model import context_length, eos_ids, load_policy
+from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.policy.blocks import cast_weights
 from preceptor.policy.build import WARM_START_FILE, warm_started
 from preceptor.policy.checkpoint import RunState
@@ -21,7 +20,7 @@ from preceptor.policy.config import PolicyConfig
 from preceptor.policy.full import FullNetworks
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.ppo import Progress
-from preceptor.policy.preference_data import Encoder
+from preceptor.policy.preference_data import Encoder, encoder_of
 from preceptor.policy.rollout import Prompt, Score, sample_answers, scale_of
 from preceptor.policy.sequences import Sequences
 
@@ -59,25 +58,12 @@ def prepare_start(
 ) -> None:
     """Write the model that training starts from, after the warm start if one is wanted: it is also the reference."""
     model, tokenizer = load_policy(base, dtype="float32", device=config.device)
-    room = context_length(model) - config.max_new_tokens
-    if room < 1:
-        raise InputError(f"max_new_tokens {config.max_new_tokens} fills the model's context: lower it.")
+    encoder = encoder_of(model, tokenizer, config)
     warmed: dict[str, float] = {}
     if config.warm_start_epochs:
         eos = eos_ids(model, tokenizer)
-        encoder = Encoder(tokenizer, eos[0], min(config.max_prompt_tokens, room))
         networks = make_networks(model, config)
-        warmed = warm_started(
-            networks,
-            tokenizer,
-            score,
-            config,
-            lambda text: Prompt(text, encoder.prompt(text)),
-            preferences,
-            eos,
-            progress,
-            is_canceled,
-        )
+        warmed = warm_started(networks, tokenizer, score, config, encoder, preferences, eos, progress, is_canceled)
         model = networks.sampler()
         model.set_attn_implementation("sdpa")
     folder.mkdir(parents=True)

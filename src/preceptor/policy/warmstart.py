@@ -21,18 +21,18 @@ from preceptor.policy.rollout import Prompt, Score, sample_answers
 from preceptor.policy.sequences import Sequences, pack
 
 _SENTENCE_ENDS = ".!?)]\"'"
-_LONGEST = 128  # tokens of a chosen answer that are learned from
+LONGEST_ANSWER = 128  # tokens of a chosen answer that are learned from
 _MEASURED_PROMPTS = 32
 
 
-def encode_answer(tokenizer: Any, text: str, *, eos: int) -> list[int]:
-    """Token ids of an answer to imitate; it ends with `eos` only where the text ends with a whole sentence.
+def encode_answer(tokenizer: Any, text: str, *, eos: int, most: int = LONGEST_ANSWER) -> list[int]:
+    """At most `most` token ids of an answer to imitate; `eos` ends them only where the text ends a whole sentence.
 
     An answer that was cut off at a length limit must not teach the policy to stop in mid-sentence.
     """
     ids: list[int] = tokenizer(text.strip(), add_special_tokens=False)["input_ids"]
-    whole = text.rstrip()[-1:] in _SENTENCE_ENDS and len(ids) < _LONGEST
-    return ids[:_LONGEST] + ([eos] if whole else [])
+    whole = text.rstrip()[-1:] in _SENTENCE_ENDS and len(ids) < most
+    return ids[:most] + ([eos] if whole else [])
 
 
 def warm_start(
