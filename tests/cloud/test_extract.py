@@ -6,7 +6,9 @@ import gzip
 import io
 import pickle
 import tarfile
+import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,9 @@ def test_a_model_is_unpacked(pack: Callable[..., Path], empty: Path, tensors: Te
         (member("no_suffix", b"x"), "safetensors, JSON and text files only"),
         (member("model.safetensors", pickle.dumps([0] * 90)), "not a safetensors file"),
         (member("model.safetensors", b""), "not a safetensors file"),
+        (member("model.safetensors", (9_000).to_bytes(8, "little") + b"[" * 9_000), "not a safetensors file"),
         (member("notes.txt", pickle.dumps({"a": 1})), "not UTF-8"),
+        (member("notes.txt", b"half of one: \xc3"), "not UTF-8"),
         (member("notes.txt", b"a\0b"), "not UTF-8"),
         (member("broken.json", b"{"), "not valid JSON"),
         (member("deep.json", b"[" * 200_000), "not valid JSON"),
@@ -111,6 +115,20 @@ def test_a_bomb_is_stopped_while_it_unpacks(pack: Callable[..., Path], empty: Pa
     assert archive.stat().st_size < 100_000
     with pytest.raises(StorageError, match=r"more than 0\.0 GB"):
         extract(archive, empty, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize(("name", "size"), [("big.jsonl", 30_000_000), ("big.json", 70_000_000)])
+def test_a_text_without_lines_is_never_in_memory_whole(
+    name: str, size: int, pack: Callable[..., Path], empty: Path
+) -> None:
+    archive = pack(member(name, b"7" * size), compresslevel=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageError, match="larger than any") if name == "big.json" else nullcontext():
+            extract(archive, empty, max_bytes=2 * size)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_too_many_files_are_refused(pack: Callable[..., Path], empty: Path) -> None:

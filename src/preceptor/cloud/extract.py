@@ -6,6 +6,7 @@ names, only kinds of files that run no code when they are read, and never more t
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -21,6 +22,7 @@ TEXTS = {".json", ".jsonl", ".txt", ".md", ".jinja", ".html"}
 SUFFIXES = {".safetensors", *TEXTS}
 MOST_FILES = 2_000
 _LONGEST_READ = 16 << 20  # bytes of one header: tarfile reads a header whole, whatever size the archive gives it
+_LONGEST_JSON = 64 << 20  # bytes: JSON is read whole, and the largest of a model are vocabularies of 35 MB
 _CHUNK = 1 << 20
 
 
@@ -69,7 +71,7 @@ def check_safetensors(path: Path) -> None:
             header = json.loads(handle.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             whole = max(ends, default=0) == size - 8 - length
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise StorageError(f"{path.name} is not a safetensors file.") from None
     if not whole:
         raise StorageError(f"{path.name} is torn: it does not hold the tensors that its header names.")
@@ -132,6 +134,8 @@ def _check_content(path: Path) -> None:
         if not _is_text(handle):
             raise StorageError(f"{path.name} is not UTF-8 text.")
     if path.suffix == ".json":
+        if path.stat().st_size > _LONGEST_JSON:
+            raise StorageError(f"{path.name} is larger than any JSON file of a model.")
         try:
             json.loads(path.read_bytes())
         except (ValueError, RecursionError):
@@ -139,7 +143,12 @@ def _check_content(path: Path) -> None:
 
 
 def _is_text(handle: BinaryIO) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return not any("\0" in line for line in io.TextIOWrapper(handle, encoding="utf-8"))
+        while chunk := handle.read(_CHUNK):  # not by lines: a line may be as long as the file
+            if "\0" in decoder.decode(chunk):
+                return False
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
+    return True
