@@ -96,7 +96,8 @@ def test_a_reward_model_is_trained_elsewhere_and_published_here(
     assert capsys.readouterr().out.strip() == made.id
 
 
-STATUS = JobStatus("job-1", "reward", "succeeded", "Completed", 60.0, {"epochs": "3"}, "d" * 64)
+FLAGS = {"epochs": "3", "dataset": "dataset-0123456789abcdef"}
+STATUS = JobStatus("job-1", "reward", "succeeded", "Completed", 60.0, FLAGS, "d" * 64)
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_what_is_fetched_has_a_run_with_its_job_and_request(
     with session_scope(engine) as session:
         [run] = session.scalars(sa.select(Run)).all()
         assert (run.stage, run.state, run.artifact_id) == ("reward", "succeeded", made.id)
-        assert run.config == {"epochs": "3", "cloud": {"backend": "ray", "job": "job-1", "request": "d" * 64}}
+        assert run.config == {**FLAGS, "cloud": {"backend": "ray", "job": "job-1", "request": "d" * 64}}
         assert ancestors(session, made.id) == ["dataset-0123456789abcdef"]
 
 
@@ -148,6 +149,7 @@ def test_what_is_fetched_has_a_run_with_its_job_and_request(
         ({"config.json": None}, {}, "does not hold the files"),
         ({}, {"kind": "policy"}, "holds a 'policy'; a reward_model"),
         ({}, {"kind": "../../x"}, "a reward_model was expected"),
+        ({}, {"parents": ["dataset-fedcba9876543210"]}, "from dataset-fedcba9876543210, which the job was not"),
         ({"run.py": b""}, {}, "safetensors, JSON and text files only"),
     ],
 )

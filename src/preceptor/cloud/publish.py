@@ -31,6 +31,9 @@ def publish(archive: Path, status: JobStatus, settings: Settings, *, backend: st
     with store.building(kind) as build:
         names = set(extract(archive, build.path, max_bytes=max_bytes))
         manifest = _manifest(build.path, names, kind)
+        strange = sorted(set(manifest["parents"]) - set(status.flags.values()))
+        if strange:
+            raise StorageError(f"The archive says that it was made from {strange[0]}, which the job was not given.")
         build.metadata |= {**manifest["metadata"], "cloud": origin}
         build.parents += manifest["parents"]
         (build.path / MANIFEST).unlink()
