@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,26 @@ def test_a_checkpoint_of_the_same_number_at_another_place_is_replaced(
     state = load_checkpoint(tmp_path, networks, optimizer, settings={})
     assert state is not None
     assert state.best_score == 2.0
+
+
+@pytest.mark.parametrize("missing", ["checkpoint-000002/weights.safetensors", "best-000002/weights.safetensors"])
+def test_a_checkpoint_of_which_a_part_did_not_come_back_is_passed_over(
+    missing: str, small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+) -> None:
+    config = small_config()
+    networks = make_networks(load_policy(tiny_llama)[0], config)
+    optimizer = make_optimizer(networks, config)
+    for update in (1, 2):  # a bucket keeps what was removed here
+        folder = tmp_path / str(update)
+        save_checkpoint(folder, RunState(update=update, best_update=update), networks, optimizer, settings={})
+        shutil.copytree(folder / f"checkpoint-{update:06d}", folder / f"best-{update:06d}")
+        shutil.copytree(folder, tmp_path / "came", dirs_exist_ok=True)
+    states = [load_checkpoint(tmp_path / "came", networks, optimizer, settings={})]
+    (tmp_path / "came" / missing).unlink()
+    states.append(load_checkpoint(tmp_path / "came", networks, optimizer, settings={}))
+    assert [state and state.update for state in states] == [2, 1]
+    (tmp_path / "came" / missing.replace("2", "1")).unlink()
+    assert load_checkpoint(tmp_path / "came", networks, optimizer, settings={}) is None
 
 
 def test_a_moved_reference_survives_a_checkpoint(

@@ -147,8 +147,8 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     written = [path for path in work.rglob("*") if path.is_file() and path.name != "in-use"]  # an empty lock
     assert {path.suffix for path in written} <= {".safetensors", ".json", ".jsonl", ".md"}  # no pickle
     whole = next(path.parent for path in written if path.name == STATE_FILE)
-    torn = Path(shutil.copytree(whole, work / "checkpoint-98"))
-    (torn / "optimizer.json").unlink()  # a copy that was cut off lacks a file
+    for number, part in ((97, "model.safetensors"), (98, "optimizer.json")):
+        (Path(shutil.copytree(whole, work / f"checkpoint-{number}")) / part).unlink()  # a copy was cut off
     (work / "checkpoint-99").mkdir()  # a kill inside a write leaves a folder without our state
     with pytest.raises(ConflictError, match="another learning_rate"):
         train(algorithm, **more | {"learning_rate": 1e-3})

@@ -93,9 +93,11 @@ def load_checkpoint(
 ) -> RunState | None:
     """Restore the newest whole checkpoint in `folder` into networks and optimizer; None where there is none.
 
+    One that lacks a file, as a copy that was broken off does, or the best policy that it names, is passed over.
+
     Raises ConflictError when it was written under other settings, because it could not be continued exactly.
     """
-    found = [path for path in sorted(folder.glob("checkpoint-*")) if (path / _STATE).is_file()]
+    found = [path for path in sorted(folder.glob("checkpoint-*")) if _is_whole(path)]
     if not found:
         return None
     record = json.loads((found[-1] / _STATE).read_text(encoding="utf-8"))
@@ -114,6 +116,18 @@ def load_checkpoint(
                     "exp_avg_sq": spread(tensors[f"exp_avg_sq/{name}"], parameter),
                 }
     return RunState(**record["state"])
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    if not all((checkpoint / name).is_file() for name in (_WEIGHTS, _STATE)):
+        return False
+    best = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))["state"]["best_update"]
+    return best < 0 or best_weights(checkpoint.parent, best).is_file()
+
+
+def best_weights(folder: Path, update: int) -> Path:
+    """Where the weights lie of a policy that did best on held-out prompts, after so many roll-outs."""
+    return folder / f"best-{update:06d}" / _WEIGHTS
 
 
 def decisive(settings: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from preceptor.files.atomic import atomic_folder, write_atomic
 from preceptor.policy import losses
-from preceptor.policy.checkpoint import RunState
+from preceptor.policy.checkpoint import RunState, best_weights
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.networks import Networks
 from preceptor.policy.processes import ALONE, Processes
@@ -27,7 +27,6 @@ from preceptor.policy.rollout import Prompt, Score, evaluate_answers, sample_ans
 from preceptor.policy.shards import gather, spread
 
 ANSWERS_FILE = "held_out.jsonl"
-_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,9 @@ def judge(networks: Networks, measured: Measured, state: RunState, config: Polic
         if too_far or held_out_reward(measured, **scale) <= held_out_reward(best, **scale):
             return state
     weights = gather(networks.policy_parameters())
-    with atomic_folder(folder / f"best-{state.update:06d}") as building:
-        save_file(weights, building / _WEIGHTS)
+    target = best_weights(folder, state.update)
+    with atomic_folder(target.parent) as building:
+        save_file(weights, building / target.name)
     return replace(
         state,
         best_update=state.update,
@@ -122,13 +122,13 @@ def judge(networks: Networks, measured: Measured, state: RunState, config: Polic
 def drop_older(folder: Path, state: RunState) -> None:
     """Remove what was the best before; only once a checkpoint, or the end of the run, refers to the new one."""
     for path in folder.glob("best-*"):
-        if path.name != f"best-{state.best_update:06d}":
+        if path != best_weights(folder, state.best_update).parent:
             shutil.rmtree(path, ignore_errors=True)
 
 
 @torch.no_grad()
 def restore_best(networks: Networks, state: RunState, *, folder: Path) -> None:
     """Give the networks the best policy's weights."""
-    weights = load_file(folder / f"best-{state.best_update:06d}" / _WEIGHTS)
+    weights = load_file(best_weights(folder, state.best_update))
     for name, parameter in networks.policy_parameters():
         parameter.copy_(spread(weights[name], parameter))

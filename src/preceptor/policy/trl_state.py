@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.policy.build import WARM_START_FILE
-from preceptor.policy.checkpoint import RunState, require_same_settings
+from preceptor.policy.checkpoint import RunState, best_weights, require_same_settings
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.metrics import METRICS_FILE, read_metrics
 from preceptor.policy.trl_checkpoint import WHOLE
@@ -21,11 +21,16 @@ def resumed(work_dir: Path, settings: dict[str, Any]) -> tuple[Path, RunState] |
     Raises ConflictError where it was made under other settings.
     """
     parts = (STATE_FILE, *WHOLE)
-    whole = [path for path in work_dir.glob("checkpoint-*") if all((path / part).is_file() for part in parts)]
-    if not whole:
+    found: list[tuple[int, Path, dict[str, Any]]] = []
+    for path in work_dir.glob("checkpoint-*"):
+        if all((path / part).is_file() for part in parts) and any(path.glob("model*.safetensors")):
+            record = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+            best = record["state"]["best_update"]
+            if best < 0 or best_weights(work_dir, best).is_file():
+                found.append((int(path.name.rpartition("-")[2]), path, record))
+    if not found:
         return None
-    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]))
-    record = json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
+    _, newest, record = max(found, key=lambda one: one[0])
     require_same_settings(newest, record["settings"], settings)
     return newest, RunState(**record["state"])
 
