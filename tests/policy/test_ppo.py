@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from preceptor.errors import DataError
 from preceptor.modeling.policy_model import load_policy
+from preceptor.policy import blocks
 from preceptor.policy.blocks import layers_of
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
@@ -209,19 +213,33 @@ def test_tensorboard_events_are_written_on_request(
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize("mode", ["hydra", "full"])
+@pytest.fixture
+def stretched_llama(tiny_llama: Path, tmp_path: Path) -> Path:
+    """A LLaMA whose rope is scaled, as of version 3.1 on: transformers samples from it, with a cache."""
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "stretched"))
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("hydra", "tiny_gpt2"), ("full", "tiny_gpt2"), ("full", "stretched_llama")])
 def test_activations_computed_anew_give_the_same_weights(
     mode: str,
+    kind: str,
     small_config: Callable[..., PolicyConfig],
     letter_score: Score,
-    tiny_gpt2: Path,
     tmp_path: Path,
     ppo_run: PpoRun,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weights = []
+    weights, calls = [], []
+    monkeypatch.setattr(blocks, "checkpoint", lambda *given, **how: (calls.append(how), checkpoint(*given, **how))[1])
     for recomputed in (False, True):
         config = small_config(mode=mode, gradient_checkpointing=recomputed, max_updates=2, epochs=9)
-        networks, _ = ppo_run(tiny_gpt2, config, letter_score, tmp_path / str(recomputed))
+        networks, _ = ppo_run(request.getfixturevalue(kind), config, letter_score, tmp_path / str(recomputed))
+        assert bool(calls) == recomputed
         weights.append([parameter for _, parameter in networks.policy_parameters()])
         assert all(layer.training == recomputed for body in networks.trained_bodies() for layer in layers_of(body))
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

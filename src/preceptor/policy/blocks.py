@@ -60,15 +60,21 @@ def upper_body(body: Any, count: int) -> Any:
 def recompute_activations(body: Any) -> None:
     """Let each layer compute its activations anew in the backward pass.
 
-    Only the layer itself is told that it trains: what lies inside, dropout above all, stays in evaluation mode.
+    Only the layer itself is told that it trains: what lies inside, dropout above all, stays in evaluation mode. And it
+    is told so only where there is a gradient: in full mode the same layers sample, and would forget what they read
+    before, since transformers takes the cache away from a layer that will compute anew.
     """
     layer: Any
     for layer in layers_of(body):
-        layer.gradient_checkpointing = True
+        layer.register_forward_pre_hook(_recompute_with_gradient)
         layer.training = True
         layer._gradient_checkpointing_func = partial(
             checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), fast_products())
         )
+
+
+def _recompute_with_gradient(layer: Any, _: Any) -> None:
+    layer.gradient_checkpointing = torch.is_grad_enabled()
 
 
 def fuse_activations(model: Any) -> None:
