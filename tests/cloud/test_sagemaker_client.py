@@ -172,6 +172,31 @@ def test_the_request_of_the_dry_run_is_what_is_sent(
         assert runner.submit(job) == request["TrainingJobName"]
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        ("NoSuchBucket", NotFoundError, "Check the name and the region"),
+        ("AccessDenied", AccessError, "docs/cloud.md"),
+        ("SlowDown", BackendBusy, "Try again later"),
+    ],
+)
+def test_an_upload_that_aws_refuses_is_one_sentence(
+    code: str,
+    error: type[Exception],
+    told: str,
+    home: Settings,
+    make_dataset: Callable[..., Artifact],
+    job_settings: Callable[..., SageMakerConfig],
+) -> None:
+    job = plan_job("reward", RewardConfig(dataset=make_dataset(home).id), home)
+    runner = SageMaker(config=job_settings())
+    with stubbed(runner, "_s3") as s3:
+        s3.add_client_error("head_object", "404", http_status_code=404)
+        s3.add_client_error("put_object", code, "No")
+        with pytest.raises(error, match=rf"AWS refused the upload of .* \({code}\): No.* {told}"):
+            runner.submit(job)
+
+
 def test_what_is_in_s3_already_is_not_sent_again(
     aws: None, home: Settings, make_dataset: Callable[..., Artifact], job_settings: Callable[..., SageMakerConfig]
 ) -> None:

@@ -51,6 +51,7 @@ def told(action: str) -> Iterator[None]:
     Raises:
         BackendBusy: throttled or not reachable now. AccessError, ConfigError, ConflictError, InputError, NotFoundError.
     """
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -66,6 +67,9 @@ def told(action: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _of_code(action, error.response.get("Error", {})) from None
+    except Boto3Error as error:  # of a transfer, around what S3 answered
+        answer = getattr(error.__context__, "response", {})
+        raise _of_code(action, answer.get("Error", {"Message": str(error)})) from None
     except ParamValidationError as error:
         raise InputError(f"AWS takes no such request for {action}: {' '.join(str(error).split())}") from None
     except (NoCredentialsError, PartialCredentialsError):
