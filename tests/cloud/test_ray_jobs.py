@@ -139,6 +139,8 @@ def test_only_what_succeeded_is_fetched(ray: Ray, job: Job, cluster: Cluster, tm
         (httpx.Response(401), AccessError, "RAY_AUTH_TOKEN"),
         (httpx.Response(500, text="Traceback\nValueError: bad entrypoint"), InputError, "ValueError: bad entrypoint"),
         (httpx.Response(200, json={"status": "RUNNING", "metadata": {}}), NotFoundError, "knows no job"),
+        (httpx.Response(200, text="<html>Log in</html>"), InputError, "not as the dashboard of a Ray cluster"),
+        (httpx.Response(302, headers={"Location": "/login"}), InputError, "not as the dashboard of a Ray cluster"),
     ],
 )
 def test_what_a_cluster_refuses_is_one_sentence(

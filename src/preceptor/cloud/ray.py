@@ -124,7 +124,12 @@ class Ray:
         if answer.is_error:
             last = (answer.text.strip().splitlines() or ["no reason"])[-1]
             raise InputError(f"{self.address} refused {method} {path} ({answer.status_code}): {last[:300]}")
-        found: dict[str, Any] = answer.json() if answer.content else {}
+        try:
+            found = json.loads(answer.content or "{}") if answer.is_success else None
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise InputError(f"{self.address} answers, but not as the dashboard of a Ray cluster. Correct --address.")
         return found
 
 
