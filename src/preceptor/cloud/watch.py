@@ -8,7 +8,7 @@ from collections.abc import Callable
 from preceptor.cloud.runner import BackendBusy, JobStatus, Runner
 from preceptor.errors import RunCanceled
 
-_PATIENCE = 12  # failed looks in a row before giving up: about half an hour at 20 seconds
+_PATIENCE = 12  # failed looks in a row before giving up: about three quarters of an hour at 20 seconds
 _LONGEST = 300.0  # seconds between two looks at a backend that does not answer
 
 
