@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ def ratings_judge(path: Path) -> Judge:
     found: dict[tuple[str, str], list[float]] = {}
     for number, row in read_jsonl(path):
         try:
-            found.setdefault((row["prompt"], row["response"]), []).append(float(row["rating"]))
+            rating = float(row["rating"])
+            if isinstance(row["rating"], bool) or not math.isfinite(rating):
+                raise ValueError
+            found.setdefault((row["prompt"], row["response"]), []).append(rating)
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}, line {number} needs `prompt`, `response` and a number as `rating`.") from None
 
