@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from preceptor.errors import DataError
 from preceptor.evaluate.answers import Answer
 from preceptor.evaluate.compare import FloatArray, ScorePair
 from preceptor.evaluate.config import EvaluateConfig
@@ -76,5 +77,12 @@ def decide(
 
 
 def score(judge: Judge, prompts: Sequence[str], answers: Sequence[Answer]) -> FloatArray:
-    """One score an answer (N,)."""
-    return np.asarray(judge(prompts, [answer.text for answer in answers]), dtype=np.float64)
+    """One score an answer (N,); raises DataError where the judge gives none, or one that is no finite number."""
+    scores = np.asarray(judge(prompts, [answer.text for answer in answers]), dtype=np.float64)
+    given = int(np.isfinite(scores).sum()) if scores.ndim == 1 else 0
+    if given != len(answers) or scores.size != len(answers):
+        raise DataError(
+            f"The judge scored {given} of {len(answers)} answers with a number: what it prefers cannot be told. "
+            "Give another judge, or train the reward model again."
+        )
+    return scores
