@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from preceptor.errors import InputError
-from preceptor.evaluate.inputs import ratings_judge
+from preceptor.errors import DataError, InputError
+from preceptor.evaluate.inputs import pairs_of, ratings_judge
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -28,3 +28,33 @@ def test_a_rating_that_is_no_number_is_named_with_its_line(tmp_path: Path, ratin
 def test_several_ratings_of_an_answer_are_averaged(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "response": "good", "rating": rating} for rating in (4, "5")]
     assert ratings_judge(write(tmp_path / "ratings.jsonl", rows))(["p"], ["good"]).tolist() == [4.5]
+
+
+def dataset_of(folder: Path, *metadata: Any) -> Path:
+    rows = [{"prompt": f"p{i}", "chosen": "a", "rejected": "b", "metadata": held} for i, held in enumerate(metadata)]
+    write(folder / "preferences.jsonl", rows)
+    return folder
+
+
+def test_pairs_are_judged_by_as_the_reward_model_learns_from_them(tmp_path: Path) -> None:
+    test: dict[str, Any] = {"split": "test"}
+    folder = dataset_of(
+        tmp_path,
+        test,
+        {**test, "label": 0.5},
+        {**test, "label": 0.2},
+        {**test, "label": None},
+        {"split": "train"},
+        None,
+    )
+    with (folder / "preferences.jsonl").open("a") as lines:
+        lines.write(json.dumps({"prompt": "same", "chosen": "x", "rejected": "x", "metadata": test}) + "\n")
+    found = [(pair["prompt"], pair["chosen"], pair["rejected"]) for pair in pairs_of(folder, "test")]
+    # neither ties nor identical answers have a better one; a label below one half says that it is the other one
+    assert found == [("p0", "a", "b"), ("p2", "b", "a"), ("p3", "a", "b")]
+
+
+@pytest.mark.parametrize("metadata", ["x", [1], {"label": "sure"}, {"label": float("nan")}, {"label": 2}])
+def test_a_pair_whose_metadata_cannot_be_read_is_named_with_its_line(tmp_path: Path, metadata: object) -> None:
+    with pytest.raises(DataError, match=r"line 2: .*metadata"):
+        pairs_of(dataset_of(tmp_path, {"split": "test"}, metadata), "test")

@@ -16,6 +16,8 @@ from preceptor.files.jsonl import read_jsonl, text_field
 Judge = Callable[[Sequence[str], Sequence[str]], NDArray[np.floating[Any]]]
 """(prompts, answers) to scores, higher is better."""
 
+TIE = 0.5  # the label of a pair without a better answer
+
 
 def held_out_prompts(dataset: Path, prompts_file: Path | None, *, limit: int, seed: int) -> list[str]:
     """At most `limit` different prompts that no training pair used, in an order drawn by `seed`.
@@ -37,13 +39,24 @@ def held_out_prompts(dataset: Path, prompts_file: Path | None, *, limit: int, se
 
 
 def pairs_of(dataset: Path, split: str) -> list[dict[str, Any]]:
-    """The preference pairs of one split; raises DataError where a row lacks a text."""
+    """The preference pairs of one split that have a better answer, `chosen`, whichever it was called in the file.
+
+    Raises DataError where a row lacks a text or its metadata cannot be read.
+    """
     path = dataset / "preferences.jsonl"
-    rows = list(read_jsonl(path, may_be_empty=True))
-    for number, row in rows:
+    found = []
+    for number, row in read_jsonl(path, may_be_empty=True):
         if any(not isinstance(row.get(name), str) for name in ("prompt", "chosen", "rejected")):
             raise DataError(f"{path}, line {number} lacks prompt, chosen or rejected.")
-    return [row for _, row in rows if (row.get("metadata") or {}).get("split") == split]
+        metadata = row.get("metadata") or {}
+        label = metadata.get("label") if isinstance(metadata, dict) else math.nan
+        label = 1.0 if label is None else label
+        if isinstance(label, bool) or not isinstance(label, int | float) or not 0 <= label <= 1:
+            raise DataError(f"{path}, line {number}: metadata must be an object, its label a number from 0 to 1.")
+        if metadata.get("split") == split and label != TIE and row["chosen"] != row["rejected"]:
+            turned = {"chosen": row["rejected"], "rejected": row["chosen"]} if label < TIE else {}
+            found.append({**row, **turned})
+    return found
 
 
 def _prompts(path: Path) -> list[tuple[Any, str]]:
