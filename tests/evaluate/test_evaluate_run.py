@@ -208,6 +208,17 @@ def test_prompts_that_were_trained_on_are_not_held_out(
         run(config.model_copy(update={"prompts": str(file)}), context)
 
 
+def test_nothing_is_measured_on_what_the_reward_model_learned_from(
+    config: EvaluateConfig, context: StageContext, store: ArtifactStore, scorer_folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "trained-on-another-split"
+    shutil.copytree(scorer_folder, model)
+    (model / "prompts.jsonl").write_text(json.dumps({"prompt": "What about fever?", "split": "train"}) + "\n")
+    report, rows = read(store, run(config.model_copy(update={"reward_model": str(model)}), context).artifact_id)
+    assert "What about fever?" not in {row["prompt"] for row in rows}
+    assert (report["n_prompts"], report["reward_model"]["n"]) == (3, 3)
+
+
 def test_a_model_of_another_kind_is_named(config: EvaluateConfig, context: StageContext, scorer_folder: Path) -> None:
     with pytest.raises(ModelError):
         run(config.model_copy(update={"reward_model": config.policy}), context)

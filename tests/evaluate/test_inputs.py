@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preceptor.errors import DataError, InputError
-from preceptor.evaluate.inputs import pairs_of, ratings_judge
+from preceptor.evaluate.inputs import held_out_prompts, learned_prompts, pairs_of, ratings_judge
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -58,3 +58,19 @@ def test_pairs_are_judged_by_as_the_reward_model_learns_from_them(tmp_path: Path
 def test_a_pair_whose_metadata_cannot_be_read_is_named_with_its_line(tmp_path: Path, metadata: object) -> None:
     with pytest.raises(DataError, match=r"line 2: .*metadata"):
         pairs_of(dataset_of(tmp_path, {"split": "test"}, metadata), "test")
+
+
+def test_prompts_that_the_reward_model_learned_from_are_not_held_out_whatever_the_dataset_calls_them(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "prompts.jsonl", [{"prompt": f"p{i}", "split": "test"} for i in range(6)])
+    model = tmp_path / "model"
+    model.mkdir()
+    assert learned_prompts(model) == set()
+    sides = [("p0", "train"), ("p1", "validation"), ("p2", "test"), ("elsewhere", "train")]
+    write(model / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in sides])
+    learned = learned_prompts(model)
+    assert learned == {"p0", "p1", "elsewhere"}
+    assert set(held_out_prompts(tmp_path, None, learned=learned, limit=9, seed=0)) == {"p2", "p3", "p4", "p5"}
+    file = write(tmp_path / "asked.jsonl", [{"prompt": prompt} for prompt in ("elsewhere", "p0", "new", "newer")])
+    assert set(held_out_prompts(tmp_path, file, learned=learned, limit=9, seed=0)) == {"new", "newer"}

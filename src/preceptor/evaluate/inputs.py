@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,25 @@ Judge = Callable[[Sequence[str], Sequence[str]], NDArray[np.floating[Any]]]
 TIE = 0.5  # the label of a pair without a better answer
 
 
-def held_out_prompts(dataset: Path, prompts_file: Path | None, *, limit: int, seed: int) -> list[str]:
+def learned_prompts(reward_model: Path) -> set[str]:
+    """The prompts that a reward model was trained on, as it says itself: it may be of another dataset or split."""
+    told = reward_model / "prompts.jsonl"
+    return {prompt for split, prompt in _prompts(told) if split != "test"} if told.is_file() else set()
+
+
+def held_out_prompts(
+    dataset: Path, prompts_file: Path | None, *, learned: Collection[str], limit: int, seed: int
+) -> list[str]:
     """At most `limit` different prompts that no training pair used, in an order drawn by `seed`.
+
+    `learned` are those that the reward model was trained on.
 
     Raises:
         DataError: fewer than two are left, so that nothing could be concluded.
     """
     own = _prompts(dataset / "prompts.jsonl")
     asked = _prompts(prompts_file) if prompts_file else [(split, prompt) for split, prompt in own if split == "test"]
-    trained = {prompt for split, prompt in own if split != "test"}
+    trained = {prompt for split, prompt in own if split != "test"}.union(learned)
     prompts = sorted({prompt for _, prompt in asked} - trained)
     if len(prompts) < 2:
         raise DataError(

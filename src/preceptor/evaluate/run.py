@@ -17,7 +17,7 @@ from preceptor.evaluate.config import EvaluateConfig
 from preceptor.evaluate.divergence import log_ratios, summarize
 from preceptor.evaluate.frontier import frontier, table, training_path
 from preceptor.evaluate.gold import gold_accuracy, gold_verdict
-from preceptor.evaluate.inputs import Judge, held_out_prompts, pairs_of
+from preceptor.evaluate.inputs import Judge, held_out_prompts, learned_prompts, pairs_of
 from preceptor.evaluate.judging import Judges, decide, open_judges, score
 from preceptor.evaluate.orders import PairJudge
 from preceptor.evaluate.overoptimization import along_training, read_training
@@ -68,9 +68,10 @@ def run(
     """
     dataset = context.store.locate(config.dataset)
     dataset = dataset.parent if dataset.is_file() else dataset
-    prompts = held_out_prompts(
-        dataset, Path(config.prompts) if config.prompts else None, limit=config.n_prompts, seed=config.seed
-    )
+    reward_model = context.store.locate(config.reward_model)
+    learned = learned_prompts(reward_model)
+    asked_in = Path(config.prompts) if config.prompts else None
+    prompts = held_out_prompts(dataset, asked_in, learned=learned, limit=config.n_prompts, seed=config.seed)
     red_lines = _red_lines(config)
     named_baseline = config.baseline or context.settings.policy_model
     candidate, baseline = _policy(config.policy, config, context), _policy(named_baseline, config, context)
@@ -105,8 +106,8 @@ def run(
     if config.measure_kl:
         report["kl"] = _distance(candidate, baseline, asked, config)
     _phase(context, 4)
-    judges = open_judges(config, context.store.locate(config.reward_model), judge=judge, pair_judge=pair_judge)
-    test = pairs_of(dataset, "test")
+    judges = open_judges(config, reward_model, judge=judge, pair_judge=pair_judge)
+    test = [pair for pair in pairs_of(dataset, "test") if pair["prompt"] not in learned]
     kl = report.get("kl", {}).get("sequence_k1")
     found, rows = _judged(judges, asked, config, groups=known_groups(test), kl=kl)
     report.update(found)
