@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from preceptor.evaluate.compare import finite
 from preceptor.evaluate.quality import compare, describe, distinct, repetition
 from preceptor.evaluate.reward_model import accuracy_report
+from preceptor.gates import GateThresholds, check_gates
 
 
 def test_repetition_counts_phrases_that_an_answer_used_before() -> None:
     assert repetition(["call your doctor today"]) == 0
     assert repetition(["a b c d a b c d"]) == pytest.approx(1 / 5)
     assert repetition(["a b c d e f g h"] * 3) == 0  # across answers it is not repetition
-    assert repetition(["short"]) == 0
+
+
+def test_without_a_phrase_repetition_is_not_measured_and_its_gate_refuses() -> None:
+    assert math.isnan(repetition(["short", ""]))
+    short = describe(["No.", ""], [True, True])
+    report = finite({"quality": compare(short, describe(["a b c d e f"] * 2, [True, True]))})
+    gate = next(gate for gate in check_gates(report, GateThresholds()) if gate.name == "repetition")
+    assert gate.refuses
+    assert gate.value is None
 
 
 def test_distinct_falls_when_every_answer_says_the_same() -> None:
@@ -43,3 +55,13 @@ def test_length_alone_uses_the_direction_of_the_training_pairs() -> None:
 def test_equal_scores_are_half_right_and_no_pairs_are_no_measurement() -> None:
     assert accuracy_report([1.0] * 4, [1.0] * 4, pairs=pairs(4, 0), train_pairs=[], seed=0)["accuracy"] == 0.5
     assert accuracy_report([], [], pairs=[], train_pairs=[], seed=0)["margin_over_length"] is None
+
+
+def test_the_pairs_of_one_prompt_show_nothing_of_a_reward_model_and_its_gate_refuses() -> None:
+    one = [{"prompt": "p", "chosen": "a", "rejected": "a b c"} for _ in range(40)]
+    found = accuracy_report([1.0] * 40, [0.0] * 40, pairs=one, train_pairs=pairs(9, 1), seed=0)
+    assert found["accuracy"] == 1.0
+    assert found["margin_over_length"] is None
+    gate = next(gate for gate in check_gates({"reward_model": found}, GateThresholds()) if gate.name == "reward model")
+    assert gate.refuses
+    assert "all 40 held-out pairs are of one prompt" in gate.reason

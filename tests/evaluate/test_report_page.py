@@ -124,6 +124,12 @@ def test_what_was_not_measured_is_said() -> None:
         assert words in page
 
 
+def test_answers_too_short_to_repeat_anything_have_no_share_of_repetitions() -> None:
+    quality = {**REPORT["quality"], "candidate": {**LOOK, "repetition": None}}
+    page = " ".join(render_report(changed(quality=quality), ROWS).split())
+    assert '<th scope="row">Repeated 4-word phrases</th><td class="number">–</td><td class="number">1' in page
+
+
 def test_a_gate_says_at_what_it_was_measured_or_why_it_was_not() -> None:
     far = " ".join(render_report(REPORT, ROWS).split())
     assert "Not at equal KL: best of 2, the most that were drawn, lies at 0.19 nats, the candidate at" in far

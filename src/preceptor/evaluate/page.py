@@ -157,8 +157,9 @@ def _is_worse(row: Mapping[str, Any]) -> bool:
 
 
 def _looks(quality: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    def say(key: str, value: float) -> str:
-        return f"{value:.1f}" if key == "mean_words" else svg.share(value, percent=True)
+    def say(key: str, value: float | None) -> str:
+        found = _bound(value, math.nan)
+        return f"{found:.1f}" if key == "mean_words" else svg.share(found, percent=True)
 
     return [(name, say(key, quality["candidate"][key]), say(key, quality["baseline"][key])) for key, name in _LOOKS]
 

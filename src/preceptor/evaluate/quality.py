@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,10 @@ def word_count(text: str) -> int:
 
 
 def repetition(texts: Sequence[str], *, size: int = _NGRAM) -> float:
-    """Share of word n-grams that the same answer had already used; 0 when no answer is that long."""
+    """Share of word n-grams that the same answer had already used; NaN when no answer is that long."""
     counts = [repeats(text, size=size) for text in texts]
     total = sum(grams for _, grams in counts)
-    return sum(repeated for repeated, _ in counts) / total if total else 0.0
+    return sum(repeated for repeated, _ in counts) / total if total else math.nan
 
 
 def repeats(text: str, *, size: int = _NGRAM) -> tuple[int, int]:

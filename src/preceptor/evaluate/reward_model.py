@@ -23,7 +23,8 @@ def accuracy_report(
     """Accuracy on held-out `pairs` with its interval, beside that of length alone.
 
     Length alone prefers longer or shorter answers, whichever the training pairs prefer.
-    Equal scores count half. With no held-out pair everything is None: nothing was measured.
+    Equal scores count half. With no held-out pair everything is None: nothing was measured. Pairs of one prompt alone
+    say nothing of the next, so that `margin_over_length`, which a gate reads, is None.
     """
     if not pairs:
         return {"n": 0, "accuracy": None, "length_only": None, "margin_over_length": None}
@@ -33,7 +34,7 @@ def accuracy_report(
     sign = 1.0 if _longer_wins(train_pairs or pairs).mean() >= 0.5 else -1.0
     longer = _longer_wins(pairs)
     length_only = float((longer if sign > 0 else 1 - longer).mean())
-    return {
+    found = {
         "n": len(pairs),
         "prompts": interval.n,
         "accuracy": interval.estimate,
@@ -43,6 +44,9 @@ def accuracy_report(
         "length_direction": "longer" if sign > 0 else "shorter",
         "margin_over_length": interval.estimate - length_only,
     }
+    if interval.n < 2:
+        found |= {"margin_over_length": None, "not_measured": f"all {len(pairs)} held-out pairs are of one prompt"}
+    return found
 
 
 def _longer_wins(pairs: Sequence[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
