@@ -20,6 +20,7 @@ from preceptor.plots.svg import (
     lines,
     number,
     proportions,
+    share,
 )
 
 FINITE = st.floats(-1e9, 1e9)
@@ -94,6 +95,13 @@ def test_any_series_gives_well_formed_svg_without_nan(values: list[float]) -> No
 )
 def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+@pytest.mark.parametrize("value", [-0.0, -0.004, -1e-17])
+def test_a_share_that_rounds_to_nothing_has_no_sign(value: float) -> None:
+    assert share(value, percent=True) == "0\u2009%"
+    assert share(value, percent=False) == "0.00"
+    assert estimate(Interval("", 0.0, value, 0.04), percent=True) == "0\u2009% (0 to 4\u2009%)"
 
 
 def test_a_frontier_lies_on_a_square_root_axis_from_zero_with_names_and_whiskers() -> None:

@@ -56,7 +56,12 @@ def share(value: float, *, percent: bool) -> str:
     """A share as `75 %` or `0.75`; a dash when it is not known."""
     if not math.isfinite(value):
         return "–"
-    return f"{100 * value:.0f}\u2009%" if percent else f"{value:.2f}"
+    return f"{_rounded(100 * value, 0)}\u2009%" if percent else _rounded(value, 2)
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Fixed digits, without the sign of a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def estimate(row: Interval, *, percent: bool = False) -> str:
@@ -64,7 +69,7 @@ def estimate(row: Interval, *, percent: bool = False) -> str:
     point = share(row.point, percent=percent)
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return point
-    low = f"{100 * row.low:.0f}" if percent else share(row.low, percent=False)
+    low = _rounded(100 * row.low, 0) if percent else share(row.low, percent=False)
     return f"{point} ({low} to {share(row.high, percent=percent)})"
 
 
