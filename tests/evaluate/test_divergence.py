@@ -7,6 +7,8 @@ import pytest
 
 from preceptor.evaluate.answers import Answer, LazyPolicy, Sampling, answers_of
 from preceptor.evaluate.divergence import log_ratios, summarize, token_log_probs
+from preceptor.modeling.policy_model import context_length
+from preceptor.modeling.sequences import encode_prompt
 
 PROMPTS = ["What about asthma?", "A longer question about warfarin and its many interactions?"]
 
@@ -30,6 +32,19 @@ def test_another_policy_is_at_a_positive_distance(policies: dict[str, Path], tmp
     found = summarize(log_ratios(one.load(), two.load(), PROMPTS, [row[0] for row in answers]))
     assert found["sequence_k1"] > 0
     assert found["token_k3"] > 0
+
+
+def test_a_prompt_beyond_the_context_is_read_as_it_was_answered(policies: dict[str, Path], tmp_path: Path) -> None:
+    one, two = load(policies["one"]), load(policies["two"])
+    prompt = "A long history of warfarin. " * 200 + "What now?"
+    (row,) = answers_of(one, [prompt], Sampling(1, 8, 1.0, 0, "float32"), cache=tmp_path)
+    model, tokenizer = one.load()
+    whole, ids = encode_prompt(tokenizer, prompt)[0], row[0].token_ids
+    assert len(whole) > context_length(model)
+    answered = [(whole[-(context_length(model) - 8) :], ids)]  # what `generate` kept of it
+    expected = token_log_probs(model, answered)[0] - token_log_probs(two.load()[0], answered)[0]
+    found = log_ratios(one.load(), two.load(), [prompt], [row[0]], max_new_tokens=8)
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
 def test_padding_changes_no_log_probability(policies: dict[str, Path]) -> None:

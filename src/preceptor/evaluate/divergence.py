@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from preceptor.errors import ModelError
 from preceptor.evaluate.answers import Answer
+from preceptor.modeling.policy_model import context_length
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.stats.intervals import cluster_bootstrap_mean
 
@@ -48,9 +49,12 @@ def log_ratios(
     answers: Sequence[Answer],
     *,
     temperature: float = 1.0,
+    max_new_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FloatArray]:
     """log pi - log ref of each token that the policy sampled at `temperature`, one array an answer.
+
+    With the `max_new_tokens` of the sampling, prompts beyond the context keep the end that they were answered by.
 
     Raises:
         ModelError: both do not read the same tokens, so that their probabilities cannot be compared.
@@ -58,8 +62,10 @@ def log_ratios(
     (model, tokenizer), (reference_model, reference_tokenizer) = policy, reference
     if tokenizer.get_vocab() != reference_tokenizer.get_vocab():
         raise ModelError("The policy and the baseline have different vocabularies: KL between them is not defined.")
+    room = None if max_new_tokens is None else context_length(model) - max_new_tokens
     rows = [
-        (encode_prompt(tokenizer, prompt)[0], answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True)
+        (encode_prompt(tokenizer, prompt, room)[0], answer.token_ids)
+        for prompt, answer in zip(prompts, answers, strict=True)
     ]
     found: list[FloatArray | None] = [None] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))

@@ -174,7 +174,12 @@ def _distance(candidate: LazyPolicy, baseline: LazyPolicy, asked: _Asked, config
         return {"not_measured": "the likeliest answers are no samples; set a temperature above 0"}
     try:
         ratios = log_ratios(
-            candidate.load(), baseline.load(), asked.repeated, asked.candidate, temperature=config.temperature
+            candidate.load(),
+            baseline.load(),
+            asked.repeated,
+            asked.candidate,
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
         )
     except ModelError as error:
         return {"not_measured": error.message}
