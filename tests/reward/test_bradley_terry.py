@@ -93,3 +93,9 @@ def test_temperature_recovers_overconfidence() -> None:
     true = draw.normal(scale=2.0, size=4000)
     signs = np.where(draw.random(4000) < 1 / (1 + np.exp(-true)), 1.0, -1.0)
     assert bt.temperature(3.0 * signs * true) == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("margins", [[], [0.0, 0.0, 0.0]])
+def test_margins_that_tell_nothing_leave_the_temperature_at_one(margins: list[float]) -> None:
+    assert bt.temperature(np.array(margins)) == 1.0
+    assert bt.temperature(np.array([*margins, 3.0, -3.0]), weights=np.array([1.0] * len(margins) + [0.0, 0.0])) == 1.0
