@@ -130,7 +130,8 @@ def bootstrap_counts(groups: Sequence[Hashable], *, draws: int, seed: int) -> Ar
 def temperature(margins: Array, *, weights: Array | None = None, labels: Array | None = None) -> float:
     """The T > 0 for which sigmoid(margin / T) fits the labels best, between 0.05 and 20; labels are 1 unless given.
 
-    Where every T fits alike (margins of 0, or none that count) it is 1. Out-of-sample margins only: on the pairs that a model was fitted to, it is always too sure.
+    Where every T fits alike (margins of 0, or none that count) it is 1. Out-of-sample margins only: on the pairs that a
+    model was fitted to, it is always too sure.
     """
     share, truth = _filled(weights, len(margins), 1.0), _filled(labels, len(margins), 1.0)
     grid = np.exp(np.linspace(np.log(0.05), np.log(20.0), 241))
