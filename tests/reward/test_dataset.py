@@ -43,6 +43,14 @@ def test_a_training_row_whose_prompt_is_held_out_is_left_out(write_rows: Any) ->
     assert data.leaked == 1
 
 
+def test_a_prompt_of_validation_pairs_teaches_nothing(write_rows: Any) -> None:
+    rows = [row("a", split="train"), row("b", split="train"), row("b", chosen="other", split="validation")]
+    data = read_pairs(write_rows([*rows, row("c", split="test")]))
+    assert [(pair.prompt, pair.split) for pair in data.pairs] == [("a", "train"), ("b", "validation"), ("c", "test")]
+    assert data.leaked == 1
+    assert dict(data.prompts) == {"a": "train", "b": "validation", "c": "test"}
+
+
 def test_rows_with_one_text_twice_are_left_out_and_counted(write_rows: Any) -> None:
     data = read_pairs(write_rows([row("a"), row("b"), row("c", chosen="same", rejected="same")]))
     assert (len(data.pairs), data.identical) == (2, 1)

@@ -53,7 +53,7 @@ class PairSet:
     identical: int
     """Rows left out because chosen and rejected are the same text."""
     leaked: int
-    """Training rows left out because their prompt is also held out."""
+    """Rows left out because their prompt is also held out: in test, or, for training rows, in validation."""
 
     def of(self, *splits: Split) -> list[Pair]:
         return [pair for pair in self.pairs if pair.split in splits]
@@ -86,8 +86,9 @@ def read_pairs(path: Path, *, seed: int = 42) -> PairSet:
     splits = {pair.prompt: pair.split for pair in pairs}
     apart = [(tie, split) for tie, split in tied if tie.chosen != tie.rejected]
     pairs += [replace(tie, split=splits.get(tie.prompt) or split or "train") for tie, split in apart]
-    held_out = {pair.prompt for pair in pairs if pair.split == "test"}
-    kept = [pair for pair in pairs if pair.split == "test" or pair.prompt not in held_out]
+    held_out = {split: {pair.prompt for pair in pairs if pair.split == split} for split in ("validation", "test")}
+    later = {"train": held_out["validation"] | held_out["test"], "validation": held_out["test"], "test": set[str]()}
+    kept = [pair for pair in pairs if pair.prompt not in later[pair.split]]
     if not any(pair.split != "test" for pair in kept):
         raise DataError(f"Every prompt of {file} is held out for testing: nothing is left to train on.")
     for side in (True, False):
