@@ -51,6 +51,12 @@ def test_a_prompt_of_validation_pairs_teaches_nothing(write_rows: Any) -> None:
     assert dict(data.prompts) == {"a": "train", "b": "validation", "c": "test"}
 
 
+def test_a_tie_asks_for_no_margin(write_rows: Any) -> None:
+    file = write_rows([*PAIRS, row("a", "one", "two", split="train", label=0.5, margin=0.7)])
+    write_rows([tie("a", margin=0.3)], "preferences.ties.jsonl")
+    assert [pair.margin for pair in read_pairs(file).pairs if pair.is_tie] == [0.0, 0.0]
+
+
 def test_rows_with_one_text_twice_are_left_out_and_counted(write_rows: Any) -> None:
     data = read_pairs(write_rows([row("a"), row("b"), row("c", chosen="same", rejected="same")]))
     assert (len(data.pairs), data.identical) == (2, 1)

@@ -24,7 +24,7 @@ _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does
 
 @dataclass(frozen=True)
 class Pair:
-    """One training row; `margin`, `weight` and `label` act on the Bradley-Terry loss."""
+    """One training row; `margin`, `weight` and `label` act on the Bradley-Terry loss. A tie asks for no margin."""
 
     prompt: str
     chosen: str
@@ -126,6 +126,7 @@ def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | N
     label = _number(file, number, metadata, "label", 1.0)
     if label > 1:
         raise InputError(f"{file}, line {number}: metadata.label must be a number from 0 to 1, 0.5 for a tie.")
+    margin = _number(file, number, metadata, "margin", 0.0)
     chosen, rejected = text_field(file, number, row, "chosen"), text_field(file, number, row, "rejected")
     if label < 0.5:  # more likely the other way round
         label, chosen, rejected = 1.0 - label, rejected, chosen
@@ -133,7 +134,7 @@ def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | N
         prompt=text_field(file, number, row, "prompt"),
         chosen=chosen,
         rejected=rejected,
-        margin=_number(file, number, metadata, "margin", 0.0),
+        margin=0.0 if label == TIE else margin,
         weight=_number(file, number, metadata, "weight", 1.0),
         rater=None if rater is None else str(rater),
         agent=None if agent is None else str(agent),
