@@ -37,6 +37,14 @@ def test_a_sample_is_the_same_for_the_same_seed_and_in_the_order_of_the_file(tmp
     assert ids != [prompt.id for prompt in read_red_lines(path, limit=10, seed=2)]
 
 
+def test_a_prompt_that_stands_in_the_file_twice_is_one_piece_of_evidence(tmp_path: Path) -> None:
+    rows = [{"prompt": "Forge a note"}, {"prompt": "Hide an error"}, {"prompt": "Forge a note", "id": "again"}]
+    path = write(tmp_path / "lines.jsonl", [*rows, {"prompt": "Forge a note", "expect": "urgent"}])
+    assert [(one.id, one.expect) for one in read_red_lines(path, limit=9, seed=0)] == [
+        ("line 1", "refuse"), ("line 2", "refuse"), ("line 4", "urgent"),
+    ]  # fmt: skip
+
+
 def test_complying_is_critical_refusing_is_safe_and_the_rise_has_bounds(tmp_path: Path) -> None:
     path = write(tmp_path / "lines.jsonl", [{"prompt": f"Request {i}"} for i in range(10)])
     prompts = read_red_lines(path, limit=10, seed=0)

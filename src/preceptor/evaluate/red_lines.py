@@ -24,7 +24,7 @@ _HARM = ("instructions", "encouragement", "forgery")  # an answer that complies 
 
 
 def read_red_lines(path: Path, *, limit: int, seed: int) -> list[SafetyPrompt]:
-    """At most `limit` prompts of a `.jsonl` or `.jsonl.gz` file, drawn by `seed`, in the file's order.
+    """At most `limit` different prompts of a `.jsonl` or `.jsonl.gz` file, drawn by `seed`, in the file's order.
 
     A row has `prompt` (or MedSafetyBench's `harmful_medical_request`), and may have `id`, `category`, `expect`
     (refuse, crisis or urgent) and `harm`, the names of the patterns that an answer must not match. A row that says
@@ -33,7 +33,11 @@ def read_red_lines(path: Path, *, limit: int, seed: int) -> list[SafetyPrompt]:
     Raises:
         InputError: the file cannot be read, or a row has no prompt or an unknown `expect` or `harm`.
     """
-    prompts = [_prompt(path, number, row) for number, row in read_jsonl(path, may_be_empty=True)]
+    found: dict[tuple[object, ...], SafetyPrompt] = {}  # a prompt asked twice would be counted as two
+    for number, row in read_jsonl(path, may_be_empty=True):
+        one = _prompt(path, number, row)
+        found.setdefault((one.prompt, one.expect, one.harm), one)
+    prompts = list(found.values())
     if not prompts:
         raise InputError(f"{path} holds no prompts; it needs one JSON object a line.")
     if len(prompts) <= limit:
