@@ -37,6 +37,11 @@ def margins(pairs: Sequence[Pair], test: Sequence[Pair], reader: Reader, config:
     return found
 
 
+def decided(pairs: Sequence[Pair]) -> int:
+    """How many of the pairs have a better answer."""
+    return sum(not pair.is_tie for pair in pairs)
+
+
 def renamed(data: PairSet, draw: int) -> PairSet:
     """The same pairs under other rater ids, so that another group comes first in the order of hashes."""
     return replace(data, pairs=tuple(replace(pair, rater=f"{draw}:{pair.rater}") for pair in data.pairs))
@@ -53,8 +58,9 @@ def main() -> None:
     data, encoder = read_pairs(dataset), load_encoder(resolve_model("all-MiniLM-L6-v2"))
     texts = [text for pair in data.pairs for text in (pair.prompt, pair.chosen, pair.rejected)]
     reader = Reader(embed_cached(encoder, texts, cache_dir=None), encoder.width)
-    fitted, test = [pair for pair in data.of("train", "validation") if pair.weight > 0], data.of("test")
-    print(f"all raters: {len(fitted)} pairs, accuracy {(margins(fitted, test, reader, config) > 0).mean():.3f}")
+    fitted = [pair for pair in data.of("train", "validation") if pair.weight > 0]
+    test = [pair for pair in data.of("test") if not pair.is_tie]  # whose order nobody preferred
+    print(f"all raters: {decided(fitted)} pairs, accuracy {(margins(fitted, test, reader, config) > 0).mean():.3f}")
     print("share  pairs reward/gold  raters aside  accuracy reward  accuracy gold  correlation of margins")
     for share in SHARES:
         rows = []
@@ -66,7 +72,7 @@ def main() -> None:
             reward, gold = margins(kept, test, reader, config), margins(panels.gold, test, reader, config)
             aside = len({pair.rater for pair in panels.gold})
             both = float(np.corrcoef(reward, gold)[0, 1])
-            rows.append((len(kept), len(panels.gold), aside, (reward > 0).mean(), (gold > 0).mean(), both))
+            rows.append((decided(kept), decided(panels.gold), aside, (reward > 0).mean(), (gold > 0).mean(), both))
         mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
         print(
             f"{share:.2f}   {mean[0]:.0f}/{mean[1]:.0f}   {mean[2]:.1f}   {mean[3]:.3f} +- {spread[3]:.3f}   "
