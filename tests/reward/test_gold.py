@@ -140,3 +140,24 @@ def test_a_reward_model_without_a_gold_judge_has_none(tmp_path: Path, frozen_mod
     copy = tmp_path / "copy"
     shutil.copytree(frozen_model, copy, ignore=shutil.ignore_patterns("gold"))
     assert load_gold(copy) is None
+
+
+def test_a_decoder_as_base_model_has_no_gold_judge_and_sets_nobody_aside(
+    tmp_path: Path, tiny_gpt2: Path, write_rows: Any, planted: Any
+) -> None:
+    from transformers import AutoConfig, AutoTokenizer, GPT2ForSequenceClassification
+
+    from preceptor.reward.build import build_reward_model
+    from preceptor.reward.config import RewardConfig
+
+    base, out = tmp_path / "decoder", tmp_path / "model"
+    out.mkdir()
+    tokenizer, sizes = AutoTokenizer.from_pretrained(tiny_gpt2), AutoConfig.from_pretrained(tiny_gpt2, num_labels=1)
+    tokenizer.save_pretrained(base)
+    GPT2ForSequenceClassification(sizes).save_pretrained(base)
+    data = write_rows(planted(64))
+    config = RewardConfig(dataset=str(data), base_model=str(base), mode="full", epochs=1)
+    report = build_reward_model(data, out, config)
+    assert "no encoder" in report["gold"]["reason"]
+    assert report["data"]["raters"] == 8
+    assert load_gold(out) is None

@@ -82,12 +82,17 @@ def load_encoder(folder: Path, *, precision: Precision = "auto", device: DeviceN
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(unloadable(f"The encoder in {folder}", error)) from error
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or not tokenizer.is_fast:
+    if not marks_texts(tokenizer):
         raise ModelError(f"The model in {folder} is not an encoder with CLS and SEP tokens: use the full mode for it.")
     place = choose_device(device)
     model.eval().requires_grad_(False).to(place)
     bfloat16 = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(place))
     return Encoder(model, tokenizer, weights_digest(model), bfloat16)
+
+
+def marks_texts(tokenizer: Any) -> bool:
+    """Whether it has the CLS and SEP tokens and the offsets that an encoder is read with."""
+    return tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None and bool(tokenizer.is_fast)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -16,7 +16,7 @@ from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import PairSet, read_pairs
 from preceptor.reward.frozen_model import build_frozen
 from preceptor.reward.full_model import build_full
-from preceptor.reward.gold import Panels, gold_facts, set_aside, write_gold_apart
+from preceptor.reward.gold import Panels, gold_facts, none_of_a_decoder, set_aside, write_gold_apart
 from preceptor.reward.page import render_page
 from preceptor.reward.parts import Measured, Progress
 from preceptor.reward.report import held_out_report
@@ -40,9 +40,9 @@ def build_reward_model(
     ConfigError for a device that is not there, RunCanceled when asked to stop.
     """
     report_progress = progress or _no_progress
-    panels = set_aside(read_pairs(dataset, seed=config.seed), share=config.gold_share)
-    data = panels.data
-    if not any(pair.weight > 0 and not pair.is_tie for pair in data.of("train", "validation")):
+    whole = read_pairs(dataset, seed=config.seed)
+    panels = set_aside(whole, share=config.gold_share)
+    if not any(pair.weight > 0 and not pair.is_tie for pair in panels.data.of("train", "validation")):
         raise DataError(f"Every training pair of {dataset} has weight 0: give at least one pair a weight.")
     base = resolve_model(config.base_name, models_dir=models_dir)
     require_not_policy(base, config.base_name)
@@ -60,19 +60,20 @@ def build_reward_model(
             is_canceled=is_canceled,
         )
     else:
+        panels = none_of_a_decoder(base, whole, panels)
         measured = build_full(
             base,
-            data,
+            panels.data,
             out,
             config,
             device=device,
-            work_dir=work_dir / _key(data, config, base) if work_dir else None,
+            work_dir=work_dir / _key(panels.data, config, base) if work_dir else None,
             progress=report_progress,
             is_canceled=is_canceled,
         )
         gold = write_gold_apart(base, panels, out, config, cache_dir=cache_dir) if panels.gold else None
     report = _report(panels, config, mode, measured) | {"gold": gold_facts(panels, gold)}
-    _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in data.prompts])
+    _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in panels.data.prompts])
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(render_page(report), encoding="utf-8")
     for file in out.rglob("*"):

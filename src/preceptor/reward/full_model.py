@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from preceptor.modeling.classifier import forward_scores, load_classifier, position_limit
-from preceptor.modeling.embeddings import has_fast_bfloat16, load_encoder
+from preceptor.modeling.embeddings import has_fast_bfloat16, load_encoder, marks_texts
 from preceptor.modeling.features import cosine
 from preceptor.modeling.frozen_head import Array
 from preceptor.modeling.quiet import quiet_transformers
@@ -136,7 +136,7 @@ def _scores(model: Any, rows: EncodedPairs, bfloat16: bool) -> tuple[Array, Arra
 
 def _untrained(base: Path, test: Sequence[Pair], tokenizer: Any, config: RewardConfig) -> dict[str, Array]:
     """Margins (N,) of the base encoder's cosine; nothing for a base that is no encoder."""
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+    if not marks_texts(tokenizer):
         return {}
     encoder = load_encoder(base, device=config.device)
     vectors = embed_cached(

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from preceptor.errors import ModelError
 from preceptor.modeling.classifier import load_classifier
-from preceptor.modeling.embeddings import Encoder, TextVectors, load_encoder
+from preceptor.modeling.embeddings import Encoder, TextVectors, load_encoder, marks_texts
 from preceptor.modeling.features import FEATURES_VERSION
 from preceptor.modeling.frozen_head import save_head
+from preceptor.modeling.resolve import unloadable
 from preceptor.modeling.reward_model import GOLD_FOLDER, Normalization, RewardCard, write_card
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair, PairSet
@@ -74,6 +76,24 @@ def set_aside(data: PairSet, *, share: float) -> Panels:
     return Panels(replace(data, pairs=remaining), gold, None)
 
 
+def none_of_a_decoder(base: Path, data: PairSet, panels: Panels) -> Panels:
+    """The panels, or all of `data` again where the base model is no encoder, whose vectors the gold judge reads.
+
+    Raises ModelError when the base model's tokenizer cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    if not panels.gold:
+        return panels
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(unloadable(f"The tokenizer in {base}", error)) from error
+    if marks_texts(tokenizer):
+        return panels
+    return Panels(data, (), "the base model is no encoder, whose vectors a gold judge reads")
+
+
 def write_gold(
     panels: Panels,
     model: Path,
@@ -115,7 +135,7 @@ def write_gold_apart(
 ) -> dict[str, Any]:
     """The same for a fully trained reward model: with the base encoder, since the model's own learned from the others.
 
-    Raises ModelError when the base model is no encoder with CLS and SEP tokens.
+    Raises ModelError when the base model is no encoder with CLS and SEP tokens; see `none_of_a_decoder`.
     """
     encoder = load_encoder(base, device=config.device)
     texts = [text for pair in panels.gold for text in (pair.prompt, pair.chosen, pair.rejected)]
