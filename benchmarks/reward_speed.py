@@ -87,6 +87,7 @@ def full(work: Path, out: Path, *, precision: str, epochs: int, rate: float, see
         margins=[0.0] * len(ids),
         weights=[1.0] * len(ids),
         labels=[1.0] * len(ids),
+        held_weights=[],
         held_labels=[],
         config=RewardConfig(dataset="-", epochs=epochs, batch_size=BATCH, learning_rate=rate, seed=seed),
         bfloat16=precision == "bfloat16",

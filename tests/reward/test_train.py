@@ -88,6 +88,7 @@ def test_steps_in_parts_move_the_weights_as_one_loss_over_the_padded_batch_does(
                     pairs,
                     EncodedPairs([], [], 0, 0),
                     **given,
+                    held_weights=[],
                     held_labels=[],
                     config=config,
                     bfloat16=False,
@@ -171,11 +172,32 @@ def test_no_epochs_leave_the_fitted_output_layer(tmp_path: Path, tiny_bert: Path
     assert report["best_epoch"] == 0
 
 
+def test_validation_pairs_choose_epoch_and_temperature_by_their_weights(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any
+) -> None:
+    rows = [json.loads(line) for line in planted(write_rows).read_text().splitlines()]
+    wrong = [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"], "metadata": {"split": "validation", "weight": 0}}
+        for row in rows
+        if row["metadata"]["split"] == "validation"
+    ]
+    kept, without = ("model.safetensors", "preceptor.json"), write_rows(rows)
+    plain = train(without, tiny_bert, tmp_path / "without")
+    doubted = write_rows([*rows, *wrong, *wrong], "doubted.jsonl")  # of raters who count for nothing
+    found = train(doubted, tiny_bert, tmp_path / "with")
+    assert (found["epochs"], found["best_epoch"]) == (plain["epochs"], plain["best_epoch"])
+    assert all((tmp_path / "with" / n).read_bytes() == (tmp_path / "without" / n).read_bytes() for n in kept)
+    light = [{**row, "metadata": {**row["metadata"], "weight": 1e-6}} for row in wrong]
+    nearly = train(write_rows([*rows, *light], "light.jsonl"), tiny_bert, tmp_path / "light")
+    assert nearly["epochs"][-1]["held_loss"] == pytest.approx(plain["epochs"][-1]["held_loss"], abs=1e-3)
+    assert nearly["calibration"]["temperature"] < 5.0  # half of its pairs are wrong: by number, not weight, it is 20
+
+
 def test_what_the_length_limit_cut_is_counted(tmp_path: Path, tiny_bert: Path, write_rows: Any) -> None:
     report = train(planted(write_rows), tiny_bert, tmp_path / "model", settings={"max_length": 16, "epochs": 1})
     card = json.loads((tmp_path / "model" / "preceptor.json").read_text())
     assert card["max_length"] == 16
-    assert report["cut"]["prompts"] + report["cut"]["responses"] >= 0
+    assert report["cut"] == {"prompts": 0, "responses": 0}
     long = [{"prompt": f"p{i} " * 30, "chosen": "see a doctor", "rejected": "no", "metadata": {}} for i in range(4)]
     report = train(
         write_rows(long, "long.jsonl"), tiny_bert, tmp_path / "cut", settings={"max_length": 16, "epochs": 1}

@@ -42,6 +42,7 @@ def build_full(
     """Fit the output layer, fine-tune every weight, keep the epoch that does best on the validation pairs.
 
     Ties are trained on where their prompt is; those of validation prompts are left out, since they judge nothing.
+    Validation pairs judge by their weights, as training pairs teach by theirs.
     """
     torch.manual_seed(config.seed)
     model, tokenizer = load_classifier(base, trained=False)
@@ -49,7 +50,7 @@ def build_full(
     bfloat16 = has_fast_bfloat16(device)
     length = min(config.max_length, position_limit(model))
     train = [pair for pair in data.of("train") if pair.weight > 0]
-    held = data.of("validation")
+    held = [pair for pair in data.of("validation") if pair.weight > 0]
     if all(pair.is_tie for pair in train):
         train, held = [*train, *held], []
     held = [pair for pair in held if not pair.is_tie]
@@ -76,6 +77,7 @@ def build_full(
         margins=margins.astype(np.float32).tolist(),
         weights=pair_weights(train).astype(np.float32).tolist(),
         labels=pair_labels(train).astype(np.float32).tolist(),
+        held_weights=pair_weights(held).astype(np.float32).tolist(),
         held_labels=pair_labels(held).astype(np.float32).tolist(),
         config=config,
         bfloat16=bfloat16,
@@ -89,7 +91,7 @@ def build_full(
     name, fitted_on = ("held", held) if held else ("train", train)
     temperature = bradley_terry.temperature(
         (scores[name][0] - scores[name][1]) / std,
-        weights=decided_pairs(fitted_on).astype(np.float64),
+        weights=pair_weights(fitted_on) * decided_pairs(fitted_on),
         labels=pair_labels(fitted_on),
     )
     save_classifier(model, tokenizer, out, name=config.base_name)

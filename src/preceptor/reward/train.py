@@ -50,6 +50,7 @@ def train_classifier(
     margins: Sequence[float],
     weights: Sequence[float],
     labels: Sequence[float],
+    held_weights: Sequence[float],
     held_labels: Sequence[float],
     config: RewardConfig,
     bfloat16: bool,
@@ -76,7 +77,7 @@ def train_classifier(
         state = TrainState(**checkpoint.load(model, optimizer, schedule))
     else:
         if held.chosen:
-            state.best_loss = _held_loss(model, held, held_labels, bfloat16=bfloat16)
+            state.best_loss = _held_loss(model, held, held_weights, held_labels, bfloat16=bfloat16)
         if checkpoint is not None:
             checkpoint.save_best(model)
     best = None if checkpoint is not None else _copy(model)
@@ -108,7 +109,9 @@ def train_classifier(
             metrics = {"loss": loss, "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
-        held_loss = _held_loss(model, held, held_labels, bfloat16=bfloat16) if held.chosen else -float(state.epoch)
+        held_loss = -float(state.epoch)
+        if held.chosen:
+            held_loss = _held_loss(model, held, held_weights, held_labels, bfloat16=bfloat16)
         assert state.history is not None
         state.history.append({"epoch": state.epoch, "train_loss": metrics["loss"], "held_loss": held_loss})
         if held_loss < state.best_loss:
@@ -139,12 +142,14 @@ def _read_words_sparsely(model: Any) -> None:
 
 
 @torch.no_grad()
-def _held_loss(model: Any, held: EncodedPairs, labels: Sequence[float], *, bfloat16: bool) -> float:
+def _held_loss(
+    model: Any, held: EncodedPairs, weights: Sequence[float], labels: Sequence[float], *, bfloat16: bool
+) -> float:
     scores = forward_scores(model, held.chosen + held.rejected, bfloat16=bfloat16)
     chosen, rejected = scores[: len(held.chosen)], scores[len(held.chosen) :]
-    zeros, ones = torch.zeros_like(chosen), torch.ones_like(chosen)
-    truth = torch.tensor(list(labels), device=chosen.device)
-    return float(preference_loss(chosen, rejected, margins=zeros, weights=ones, labels=truth))
+    counted, truth = (torch.tensor(list(row), device=chosen.device) for row in (weights, labels))
+    loss = preference_loss(chosen, rejected, margins=torch.zeros_like(chosen), weights=counted, labels=truth)
+    return float(loss)
 
 
 def _copy(model: Any) -> dict[str, Tensor]:
