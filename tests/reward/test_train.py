@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.errors import RunCanceled
+from preceptor.errors import DataError, RunCanceled
 from preceptor.modeling.sequences import EncodedPair
 from preceptor.reward.batches import EncodedPairs, batch_parts, epoch_batches
 from preceptor.reward.build import build_reward_model
@@ -164,6 +164,19 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(
     whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert list((tmp_path / "work-b").iterdir()) == []
+
+
+def test_a_training_whose_loss_is_no_number_stops_and_publishes_nothing(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any
+) -> None:
+    rows = [{"prompt": f"p{i}", "chosen": f"good {i}", "rejected": "bad", "metadata": {}} for i in range(6)]
+    data = write_rows(rows)  # too few prompts for a validation split, so no epoch is chosen by its loss
+    with pytest.raises(DataError, match="no finite number"):
+        train(data, tiny_bert, tmp_path / "model", settings={"learning_rate": 1e38})
+    assert not (tmp_path / "model" / "preceptor.json").exists()
+    report = train(data, tiny_bert, tmp_path / "sound")
+    assert [found["held_loss"] for found in report["epochs"]] == [None] * 3  # nothing was held out to measure it on
+    assert report["best_epoch"] == 3
 
 
 def test_no_epochs_leave_the_fitted_output_layer(tmp_path: Path, tiny_bert: Path, write_rows: Any) -> None:

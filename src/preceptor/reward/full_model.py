@@ -25,7 +25,7 @@ from preceptor.reward.dataset import Pair, PairSet
 from preceptor.reward.embedding_cache import embed_cached
 from preceptor.reward.parts import Measured, Progress, decided_pairs, pair_labels, pair_margins, pair_weights
 from preceptor.reward.probe import fit_output_layer
-from preceptor.reward.train import train_classifier
+from preceptor.reward.train import require_finite, train_classifier
 
 
 def build_full(
@@ -87,6 +87,7 @@ def build_full(
     )
     scores = {name: _scores(model, rows, bfloat16) for name, rows in encoded.items()}
     reference = np.concatenate(scores["train"])
+    require_finite(*reference)
     mean, std = float(reference.mean()), float(reference.std()) or 1.0
     name, fitted_on = ("held", held) if held else ("train", train)
     temperature = bradley_terry.temperature(

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from preceptor.errors import RunCanceled
+from preceptor.errors import DataError, RunCanceled
 from preceptor.modeling.classifier import forward_scores
 from preceptor.modeling.freed_memory import keep_freed_memory
 from preceptor.reward.batches import EncodedPairs, batch_parts, epoch_batches
@@ -32,7 +33,7 @@ class TrainState:
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
-    history: list[dict[str, float]] | None = None
+    history: list[dict[str, float | None]] | None = None
 
 
 def preference_loss(chosen: Tensor, rejected: Tensor, *, margins: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def train_classifier(
     """Fine-tune `model` in place; it ends with the weights of the epoch whose loss on `held` is lowest.
 
     Dropout stays off, so that the batch alone decides a step. Resumes at the last finished epoch when `checkpoint`
-    holds one. Raises RunCanceled between two steps when asked to stop.
+    holds one. Raises RunCanceled between two steps when asked to stop, DataError when the loss is no finite number.
     """
     count = len(train.chosen)
     steps = -(-count // config.batch_size)
@@ -103,19 +104,21 @@ def train_classifier(
                 share.backward()  # type: ignore[no-untyped-call]
                 loss += float(share.detach())
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            require_finite(loss, float(norm))
             optimizer.step()
             schedule.step()
             done += 1
             metrics = {"loss": loss, "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
-        held_loss = -float(state.epoch)
+        held_loss = None  # the last epoch is the best where no pair tells
         if held.chosen:
             held_loss = _held_loss(model, held, held_weights, held_labels, bfloat16=bfloat16)
+            require_finite(held_loss)
         assert state.history is not None
         state.history.append({"epoch": state.epoch, "train_loss": metrics["loss"], "held_loss": held_loss})
-        if held_loss < state.best_loss:
-            state.best_loss, state.best_epoch = held_loss, state.epoch
+        if held_loss is None or held_loss < state.best_loss:
+            state.best_loss, state.best_epoch = state.best_loss if held_loss is None else held_loss, state.epoch
             if checkpoint is not None:
                 checkpoint.save_best(model)
             else:
@@ -127,6 +130,12 @@ def train_classifier(
     elif best is not None:
         model.load_state_dict(best)
     return state
+
+
+def require_finite(*numbers: float) -> None:
+    """Raise DataError where one is no finite number: a model that came apart must not be published."""
+    if not np.isfinite(numbers).all():
+        raise DataError("The loss of the reward model is no finite number: lower learning_rate, or check the margins.")
 
 
 def _read_words_sparsely(model: Any) -> None:
