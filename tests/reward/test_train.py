@@ -166,6 +166,21 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(
     assert list((tmp_path / "work-b").iterdir()) == []
 
 
+def test_a_failure_after_the_last_step_costs_no_step(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, work = planted(write_rows), tmp_path / "work"
+    with monkeypatch.context() as patch:
+        patch.setattr("preceptor.reward.build.held_out_report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(data, tiny_bert, tmp_path / "torn", work_dir=work)
+    steps: list[int] = []
+    report = train(data, tiny_bert, tmp_path / "again", work_dir=work, progress=lambda done, *_: steps.append(done))
+    assert steps == []
+    assert len(report["epochs"]) == 3
+    assert list(work.iterdir()) == []
+
+
 def test_a_training_whose_loss_is_no_number_stops_and_publishes_nothing(
     tmp_path: Path, tiny_bert: Path, write_rows: Any
 ) -> None:

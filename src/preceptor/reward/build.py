@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ def build_reward_model(
     base = resolve_model(config.base_name, models_dir=models_dir)
     require_not_policy(base, config.base_name)
     device = choose_device(config.device)
+    kept: Path | None = None  # the checkpoint, until everything is written
     mode = choose_mode(base, config.mode, accelerator=device.type != "cpu")
     if mode == "frozen":
         measured, gold = build_frozen(
@@ -61,13 +63,14 @@ def build_reward_model(
         )
     else:
         panels = none_of_a_decoder(base, whole, panels)
+        kept = work_dir / _key(panels.data, config, base) if work_dir else None
         measured = build_full(
             base,
             panels.data,
             out,
             config,
             device=device,
-            work_dir=work_dir / _key(panels.data, config, base) if work_dir else None,
+            work_dir=kept,
             progress=report_progress,
             is_canceled=is_canceled,
         )
@@ -79,6 +82,8 @@ def build_reward_model(
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(0o644)  # safetensors writes files that only their owner may read
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     return report
 
 

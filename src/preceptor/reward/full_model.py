@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,8 +102,6 @@ def build_full(
         ),
         out,
     )
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint.folder, ignore_errors=True)
     chosen, rejected = ((side - mean) / std for side in scores["test"])
     facts = {
         "epochs": state.history,
