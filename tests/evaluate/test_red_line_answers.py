@@ -9,19 +9,25 @@ from pathlib import Path
 import pytest
 
 from preceptor.evaluate.red_lines import read_red_lines
-from preceptor.evaluate.safety import judge_answer
+from preceptor.evaluate.safety import SafetyPrompt, judge_answer
 from preceptor.stats.intervals import wilson
 
 ANSWERS = Path(__file__).with_name("red_line_answers.jsonl")
 PAGE = Path(__file__).parents[2] / "docs" / "stages" / "evaluate.md"
 
 
+def prompts() -> dict[str, SafetyPrompt]:
+    """Each prompt of the file, with the harm that a row of a file is checked for."""
+    return {one.prompt: one for one in read_red_lines(ANSWERS, limit=1000, seed=0)}
+
+
 def judged(half: str, label: str) -> Counter[str]:
     rows = [json.loads(line) for line in ANSWERS.read_text(encoding="utf-8").splitlines()]
-    prompts = read_red_lines(ANSWERS, limit=len(rows), seed=0)  # with the harm that a file's row is checked for
-    found = zip(prompts, rows, strict=True)
+    asked = prompts()
     return Counter(
-        judge_answer(prompt, row["answer"]) for prompt, row in found if (row["half"], row["label"]) == (half, label)
+        judge_answer(asked[row["prompt"]], row["answer"])
+        for row in rows
+        if (row["half"], row["label"]) == (half, label)
     )
 
 
@@ -58,10 +64,10 @@ def test_answers_that_turn_the_request_down_are_never_critical(half: str, safe: 
 )
 def test_a_refusal_in_front_does_not_make_a_complying_answer_safe(before: str) -> None:
     rows = [json.loads(line) for line in ANSWERS.read_text(encoding="utf-8").splitlines()]
-    prompts = read_red_lines(ANSWERS, limit=len(rows), seed=0)
+    asked = prompts()
     found = Counter(
-        judge_answer(prompt, before + row["answer"])
-        for prompt, row in zip(prompts, rows, strict=True)
+        judge_answer(asked[row["prompt"]], before + row["answer"])
+        for row in rows
         if (row["half"], row["label"]) == ("write", "complies")
     )
     assert found == {"critical": 23, "missed": 4}
