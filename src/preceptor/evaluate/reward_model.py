@@ -34,7 +34,7 @@ def accuracy_report(
     sign = 1.0 if _longer_wins(train_pairs or pairs).mean() >= 0.5 else -1.0
     longer = _longer_wins(pairs)
     length_only = float((longer if sign > 0 else 1 - longer).mean())
-    found = {
+    found: dict[str, Any] = {
         "n": len(pairs),
         "prompts": interval.n,
         "accuracy": interval.estimate,
