@@ -200,6 +200,37 @@ def test_no_epochs_leave_the_fitted_output_layer(tmp_path: Path, tiny_bert: Path
     assert report["best_epoch"] == 0
 
 
+def test_pairs_teach_by_their_weight_and_margin(
+    tmp_path: Path, tiny_bert: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    from preceptor.reward import full_model
+
+    rows = [json.loads(line) for line in planted(write_rows).read_text().splitlines()]
+    taught = [row for row in rows if row["metadata"]["split"] == "train"]
+    wrong = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in taught]
+    light = [{**row, "metadata": {"split": "train", "weight": 1e-9}} for row in wrong]
+    loop, given = full_model.train_classifier, dict[str, Any]()
+    monkeypatch.setattr(full_model, "train_classifier", lambda *rows, **more: given.update(more) or loop(*rows, **more))
+
+    def output_layer(name: str, extra: list[Any], **more: Any) -> torch.Tensor:
+        data = write_rows([*rows, *extra], f"{name}.jsonl")
+        train(data, tiny_bert, tmp_path / name, settings={"epochs": 0} | more)
+        return load_file(tmp_path / name / "model.safetensors")["classifier.weight"].flatten()
+
+    plain, fully = output_layer("plain", []), output_layer("fully", wrong)
+    assert (fully - plain).norm() > 0.1 * plain.norm()
+    assert (output_layer("light", light) - plain).norm() < 0.01 * plain.norm()
+    assert sorted(given["weights"]) == pytest.approx([1e-9] * 20 + [1.0] * 20)
+    for row in taught:
+        row["metadata"]["margin"] = 4.0
+    assert output_layer("asked", []).norm() > 1.1 * plain.norm()
+    assert given["margins"] == [4.0] * 20
+    assert torch.equal(output_layer("unscaled", [], margin_scale=0.0), plain)
+    assert given["margins"] == [0.0] * 20
+
+
 def test_validation_pairs_choose_epoch_and_temperature_by_their_weights(
     tmp_path: Path, tiny_bert: Path, write_rows: Any
 ) -> None:
