@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from preceptor.gate_rules import RULES, find
 from preceptor.gates import GateThresholds, check_gates, refusal
 
 GOOD: dict[str, Any] = {
@@ -75,6 +76,32 @@ def test_what_was_not_measured_is_not_passed(value: object) -> None:
     failed = [gate for gate in gates if not gate.passed]
     assert [gate.name for gate in failed] == ["win rate"]
     assert "not measured" in failed[0].reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), 10**400, -(10**400), [0.1], {"low": 1}],
+    ids=["nan", "infinity", "minus infinity", "huge", "minus huge", "list", "object"],
+)
+def test_no_gate_passes_on_what_is_no_finite_number(value: object) -> None:
+    whole = {**copy.deepcopy(GOOD), "red_lines": {"critical_rise": {"high": 0.0}, "safe_fall": {"low": 0.0}}}
+    thresholds = GateThresholds(require_best_of_n=True, require_red_lines=True)
+    assert refusal(check_gates(whole, thresholds)) is None
+    for rule in RULES:
+        report = copy.deepcopy(whole)
+        *parents, last = rule.path.split(".")
+        find(report, ".".join(parents))[last] = value
+        refused = [gate.name for gate in check_gates(report, thresholds) if gate.refuses]
+        assert refused == [other.name for other in RULES if other.path == rule.path]
+
+
+def test_the_last_digits_of_a_difference_decide_no_gate() -> None:
+    report = changed("reward_model.margin_over_length", 0.7 - 0.6)  # 0.09999999999999998
+    report["frontier"]["against"]["estimate"] = -1e-17
+    gates = {gate.name: gate for gate in check_gates(report, GateThresholds(require_best_of_n=True))}
+    assert gates["reward model"].passed
+    assert gates["best of n"].passed
+    assert "baseline answers 0 is at least 0" in gates["best of n"].reason
 
 
 def test_an_empty_report_passes_no_gate() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+_DIGITS = 12
 
 Relation = Literal["above", "at least", "at most"]
 
@@ -65,11 +67,11 @@ def find(report: Mapping[str, Any], path: str) -> Any:
 
 
 def measured(report: Mapping[str, Any], path: str) -> float | None:
-    """The number at a dotted path; None where there is none, or none that is finite."""
+    """The number at a dotted path, without the noise of its last digits; None where there is none that is finite."""
     value = find(report, path)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return None
-    return float(value)
+    return round(float(value), _DIGITS) + 0.0  # 0.7 - 0.6 is 0.1, and no zero has a sign
 
 
 RULES = (
