@@ -17,7 +17,9 @@ def write(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("rating", [float("nan"), float("inf"), "nan", True, None, [5]])
+@pytest.mark.parametrize(
+    "rating", [float("nan"), float("inf"), "nan", True, None, [5], pytest.param(10**400, id="huge")]
+)
 def test_a_rating_that_is_no_number_is_named_with_its_line(tmp_path: Path, rating: object) -> None:
     rows = [{"prompt": "p", "response": "good", "rating": 4}, {"prompt": "p", "response": "bad", "rating": rating}]
     path = write(tmp_path / "ratings.jsonl", rows)

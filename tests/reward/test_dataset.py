@@ -140,8 +140,11 @@ def test_ties_alone_neither_teach_nor_measure(write_rows: Any, split: str, said:
         (json.dumps({"prompt": "secret words", "rejected": "r"}) + "\n", "line 1: the field 'chosen' is missing"),
         (json.dumps(row(split="dev")) + "\n", "metadata.split"),
         (json.dumps(row(weight=-1)) + "\n", "metadata.weight"),
+        (json.dumps(row(margin=10**400)) + "\n", "metadata.margin"),
+        (json.dumps(row(margin=1e300)) + "\n", "metadata.margin"),
         (json.dumps({**row(), "metadata": "x"}) + "\n", "metadata"),
     ],
+    ids=["empty", "torn", "no chosen", "split", "weight", "huge integer", "huge number", "metadata"],
 )
 def test_an_unusable_file_is_named_with_its_line_and_without_its_text(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "pairs.jsonl"

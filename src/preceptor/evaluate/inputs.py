@@ -83,7 +83,7 @@ def ratings_judge(path: Path) -> Judge:
             if isinstance(row["rating"], bool) or not math.isfinite(rating):
                 raise ValueError
             found.setdefault((row["prompt"], row["response"]), []).append(rating)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(f"{path}, line {number} needs `prompt`, `response` and a number as `rating`.") from None
 
     def judge(prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ A tie is a pair of label 0.5: a model learns from it that both scores should mee
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIES = "ties.jsonl"
 TIE = 0.5  # the label of one
+_LARGEST = 1_000_000  # margin or weight; a loss of far larger ones is no number
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does not say
 
 
@@ -148,8 +148,8 @@ def _number(file: Path, number: int, metadata: dict[str, Any], name: str, defaul
     value = metadata.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{file}, line {number}: metadata.{name} must be a number, 0 or more.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
+        raise InputError(f"{file}, line {number}: metadata.{name} must be a number from 0 to {_LARGEST:,}.")
     return float(value)
 
 
