@@ -74,6 +74,7 @@ def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
         "policy-1/checkpoint-000020/model.safetensors": whole[:-3],
         "policy-1/checkpoint-000030/optimizer.json": b'{"groups": [{"lr"',
         "policy-1/checkpoint-000040/optimizer.json": b"{}",
+        "policy-1/best-000020/weights.safetensors": whole[:-3],
         "reward-1/last/model.safetensors": whole[:-3],
         "reward-1/best/model.safetensors": whole,
         "reward-2/last/model.safetensors": whole,
@@ -86,6 +87,7 @@ def test_checkpoints_stay_where_the_service_keeps_them_but_for_torn_ones(
     assert left == [
         "policy-1/checkpoint-000010/model.safetensors",
         "policy-1/checkpoint-000040/optimizer.json",
+        "reward-1/best/model.safetensors",
         "reward-2/last/model.safetensors",
     ]
     (tmp_path / "work" / "new").write_text("x")

@@ -166,6 +166,37 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(
     assert list((tmp_path / "work-b").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "older", ["last/model.safetensors", "last/optimizer.safetensors", "last/state.json", "best/model.safetensors", None]
+)
+def test_a_checkpoint_with_files_of_two_epochs_is_passed_over(
+    tmp_path: Path, tiny_bert: Path, older: str | None
+) -> None:
+    import shutil
+
+    import torch
+
+    from preceptor.modeling.classifier import load_classifier
+    from preceptor.reward.checkpoint import Checkpoint
+
+    model = load_classifier(tiny_bert, trained=False)[0]
+    optimizer = torch.optim.AdamW(model.parameters())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    kept = Checkpoint(tmp_path / "kept", key="k")
+    for epoch in (1, 2):
+        kept.save_best(model, epoch=epoch)
+        kept.save(model, optimizer, schedule, {"epoch": epoch, "best_epoch": epoch})
+        if epoch == 1:
+            shutil.copytree(kept.folder, tmp_path / "before")
+    assert kept.exists()
+    assert not Checkpoint(kept.folder, key="other").exists()
+    if older is not None:
+        shutil.copyfile(tmp_path / "before" / older, kept.folder / older)
+    else:
+        shutil.rmtree(kept.folder / "best")
+    assert not kept.exists()
+
+
 def test_a_failure_after_the_last_step_costs_no_step(
     tmp_path: Path, tiny_bert: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,7 +136,8 @@ def link_inputs(inputs: Mapping[str, Path], artifacts: Path) -> None:
 def keep_checkpoints(checkpoints: Path, work: Path) -> None:
     """Let the stage write its checkpoints where the service keeps them, without those torn when a machine was taken.
 
-    A folder with a dot in front was still being written, and goes alone: what was whole before it is not in it.
+    A folder with a dot in front was still being written. Each torn folder goes alone: a stage passes over a checkpoint
+    that lacks a file of its own or the best weights that it names.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     work.symlink_to(checkpoints.resolve())
@@ -145,9 +146,8 @@ def keep_checkpoints(checkpoints: Path, work: Path) -> None:
     for path in sorted(found for found in checkpoints.glob("*/**/*") if found.suffix in (".safetensors", ".json")):
         training, part, *_ = path.relative_to(checkpoints).parts
         if path.exists() and _is_torn(path):  # else it went with its folder
-            # a numbered checkpoint stands alone; other folders of one training only make sense together
-            numbered = part.startswith("checkpoint-")
-            shutil.rmtree(checkpoints / training / part if numbered else checkpoints / training)
+            folder = checkpoints / training / part
+            shutil.rmtree(folder if folder.is_dir() else folder.parent)
 
 
 def _is_torn(path: Path) -> bool:

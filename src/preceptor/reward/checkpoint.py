@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from preceptor.files.atomic import atomic_folder
@@ -20,12 +21,19 @@ class Checkpoint:
         self.key = key
 
     def exists(self) -> bool:
-        """Whether a finished epoch of this very training can be resumed."""
+        """Whether a finished epoch of this very training can be resumed, with files that all belong to it.
+
+        A copy that was broken off, to a bucket say, may hold files of two epochs under the same names. Best weights
+        that are newer than the last epoch are made again by the epoch that follows.
+        """
         try:
-            state = json.loads((self.folder / "last" / "state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads((self.folder / "last" / "state.json").read_text(encoding="utf-8"))
+            state = record["state"]
+            last = {_epoch_of(self.folder / "last" / name) for name in ("model.safetensors", "optimizer.safetensors")}
+            best = _epoch_of(self.folder / "best" / "model.safetensors")
+        except (OSError, ValueError, KeyError, SafetensorError):
             return False
-        return bool(state["key"] == self.key)
+        return bool(record["key"] == self.key and last == {state["epoch"]} and best >= state["best_epoch"])
 
     def save(self, model: Any, optimizer: Any, schedule: Any, state: dict[str, Any]) -> None:
         """Keep everything that the next epoch needs."""
@@ -36,8 +44,9 @@ class Checkpoint:
             for name, value in entry.items()
         }
         with atomic_folder(self.folder / "last") as folder:
-            save_file(_weights(model), folder / "model.safetensors")
-            save_file(tensors, folder / "optimizer.safetensors")
+            of = {"epoch": str(state["epoch"])}
+            save_file(_weights(model), folder / "model.safetensors", metadata=of)
+            save_file(tensors, folder / "optimizer.safetensors", metadata=of)
             record = {"key": self.key, "state": state, "steps": schedule.last_epoch}
             (folder / "state.json").write_text(json.dumps(record), encoding="utf-8")
 
@@ -59,14 +68,20 @@ class Checkpoint:
         state: dict[str, Any] = record["state"]
         return state
 
-    def save_best(self, model: Any) -> None:
-        """Keep the weights with the lowest loss on held-in pairs so far."""
+    def save_best(self, model: Any, *, epoch: int) -> None:
+        """Keep the weights with the lowest loss on validation pairs so far."""
         with atomic_folder(self.folder / "best") as folder:
-            save_file(_weights(model), folder / "model.safetensors")
+            save_file(_weights(model), folder / "model.safetensors", metadata={"epoch": str(epoch)})
 
     def load_best(self, model: Any) -> None:
         """Put the best weights back."""
         _restore(model, load_file(self.folder / "best" / "model.safetensors"))
+
+
+def _epoch_of(path: Path) -> int:
+    """The number of finished epochs that a file was written after; raises KeyError where it does not say."""
+    with safe_open(path, framework="pt") as file:
+        return int((file.metadata() or {})["epoch"])
 
 
 def _weights(model: Any) -> dict[str, torch.Tensor]:

@@ -80,7 +80,7 @@ def train_classifier(
         if held.chosen:
             state.best_loss = _held_loss(model, held, held_weights, held_labels, bfloat16=bfloat16)
         if checkpoint is not None:
-            checkpoint.save_best(model)
+            checkpoint.save_best(model, epoch=0)
     best = None if checkpoint is not None else _copy(model)
     device = next(model.parameters()).device
     margin_row, weight_row, label_row = (torch.tensor(list(row), device=device) for row in (margins, weights, labels))
@@ -120,7 +120,7 @@ def train_classifier(
         if held_loss is None or held_loss < state.best_loss:
             state.best_loss, state.best_epoch = state.best_loss if held_loss is None else held_loss, state.epoch
             if checkpoint is not None:
-                checkpoint.save_best(model)
+                checkpoint.save_best(model, epoch=state.epoch)
             else:
                 best = _copy(model)
         if checkpoint is not None:
