@@ -121,7 +121,9 @@ def test_a_planted_word_is_learned_and_the_folder_loads_with_plain_transformers(
     from transformers import AutoModelForSequenceClassification
 
     out = tmp_path / "model"
-    report = train(planted(write_rows), tiny_bert, out)
+    losses: list[float] = []
+    report = train(planted(write_rows), tiny_bert, out, progress=lambda *seen: losses.append(seen[2]["loss"]))
+    assert report["epochs"][-1]["train_loss"] == pytest.approx(sum(losses[-5:]) / 5)
     assert report["accuracy"]["estimate"] == 1.0
     assert report["mode"] == "full"
     assert len(report["epochs"]) == 3

@@ -184,5 +184,5 @@ def _prompts(folder: Path | None, pairs: Sequence[Pair]) -> tuple[tuple[str, str
     listed = folder / "prompts.jsonl" if folder else None
     if listed is not None and listed.is_file():
         for number, row in read_jsonl(listed, may_be_empty=True):
-            found.setdefault(text_field(listed, number, row, "prompt"), str(row.get("split", "train")))
+            found.setdefault(text_field(listed, number, row, "prompt"), str(row.get("split") or "train"))
     return tuple(sorted(found.items()))

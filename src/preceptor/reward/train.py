@@ -87,6 +87,7 @@ def train_classifier(
     tokens = _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ELSEWHERE
     done = state.epoch * steps
     while state.epoch < config.epochs:
+        losses: list[float] = []
         for batch in epoch_batches(count, batch_size=config.batch_size, seed=config.seed, epoch=state.epoch):
             if is_canceled():
                 raise RunCanceled("Training the reward model was stopped; finished epochs are kept.")
@@ -108,6 +109,7 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             done += 1
+            losses.append(loss)
             metrics = {"loss": loss, "grad_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
             progress(done, total, metrics)
         state.epoch += 1
@@ -116,7 +118,7 @@ def train_classifier(
             held_loss = _held_loss(model, held, held_weights, held_labels, bfloat16=bfloat16)
             require_finite(held_loss)
         assert state.history is not None
-        state.history.append({"epoch": state.epoch, "train_loss": metrics["loss"], "held_loss": held_loss})
+        state.history.append({"epoch": state.epoch, "train_loss": float(np.mean(losses)), "held_loss": held_loss})
         if held_loss is None or held_loss < state.best_loss:
             state.best_loss, state.best_epoch = state.best_loss if held_loss is None else held_loss, state.epoch
             if checkpoint is not None:
