@@ -173,6 +173,8 @@ def test_a_value_out_of_range_is_named(
     [
         ("postgresql://u:hunter2@127.0.0.1:9/none", "No PostgreSQL answers at postgresql://u:***@127.0.0.1:9/none"),
         ("postgresql://u:hunter2@127.0.0.1:port/none", "cannot be read"),
+        ("postgresql://u:hunter2@.../none", "cannot be read"),
+        ("postgresql://...", "cannot be read"),
         ("mysql://u:hunter2@h/none", "names 'mysql'"),
         ("hunter2", "cannot be read"),
     ],

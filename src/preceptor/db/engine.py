@@ -15,6 +15,7 @@ from preceptor.settings import Settings
 
 MINIMUM_SERVER_VERSION = 14
 VERSION_TABLE = "preceptor_alembic_version"
+_UNREADABLE = "The database address cannot be read. Write it as postgresql://user:password@host:port/name."
 _MIGRATION_LOCK = 0x70726563
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,9 +29,7 @@ def normalize_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
-        raise ConfigError(
-            "The database address cannot be read. Write it as postgresql://user:password@host:port/name."
-        ) from None
+        raise ConfigError(_UNREADABLE) from None
     if parsed.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise ConfigError(
             f"The database address names '{parsed.drivername}', but preceptor runs on PostgreSQL. "
@@ -60,6 +59,9 @@ def make_engine(settings: Settings) -> sa.Engine:
     try:
         with engine.connect() as connection:
             version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+    except UnicodeError:  # a host that is no name, as `...`
+        engine.dispose()
+        raise ConfigError(_UNREADABLE) from None
     except sa.exc.OperationalError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
