@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.errors import GateRefused, InputError, NotFoundError, StorageError
+from preceptor.gates import GateThresholds
 from preceptor.release import switch
 from preceptor.release.config import ReleaseConfig
 from preceptor.release.document import DocumentReader
@@ -82,6 +83,19 @@ def test_a_policy_that_fails_a_gate_is_refused_with_the_reason_and_not_served(
         switch.promote(context.engine, context.settings, "triage_agent", origin=WHY, release="1")
     rows = switch.list_releases(context.engine, "triage_agent")
     assert [(row.version, row.state, row.aliases) for row in rows] == [(0, "active", ("active",)), (1, "refused", ())]
+
+
+def test_a_gate_that_refuses_a_release_that_was_active_is_told_and_moves_nothing(
+    context: StageContext, store: ArtifactStore
+) -> None:
+    config = evaluated(store)
+    run(config, context)
+    switch.promote(context.engine, context.settings, "triage_agent", origin=WHY)
+    strict = config.model_copy(update={"gates": GateThresholds(max_kl=1.0)})
+    with pytest.raises(GateRefused, match=r"triage_agent version 1 stays active, but .* KL budget: .* is not at most"):
+        run(strict, context)
+    assert switch.list_releases(context.engine, "triage_agent")[1].state == "active"
+    assert run(config, context).metrics["decision"] == "active"
 
 
 def test_running_twice_registers_once(context: StageContext, store: ArtifactStore) -> None:

@@ -18,7 +18,7 @@ def run(config: ReleaseConfig, context: StageContext) -> StageResult:
     """Apply the gates and number the release.
 
     Raises:
-        GateRefused: a gate was not passed; the release is registered as refused with that reason.
+        GateRefused: a gate was not passed; the release is registered as refused with that reason, unless it was active.
         InputError: the report is about another policy, or an artifact is of another kind.
     """
     policy = _open(context, config.policy, "policy")
@@ -44,6 +44,8 @@ def run(config: ReleaseConfig, context: StageContext) -> StageResult:
     named = f"{config.agent_name} version {release.version}"
     if release.state == "refused":
         raise GateRefused(f"{named} was refused: {release.reason}.")
+    if reason is not None:  # it was active, so its state stays
+        raise GateRefused(f"{named} stays {release.state}, but this report does not pass its gates: {reason}.")
     passed = sum(gate.passed for gate in gates)
     return StageResult(
         summary=f"Registered {named} as {release.state}: {passed} of {len(gates)} gates passed.",
