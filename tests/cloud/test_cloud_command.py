@@ -120,6 +120,14 @@ def test_a_misspelled_command_line_is_refused(words: list[str], capsys: pytest.C
     assert capsys.readouterr().err
 
 
+def test_of_a_misspelled_option_only_that_is_called_unrecognized(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["cloud", "sagemaker", "reward", "--dataset", "dataset-1", "--bukket", "s3://clinic/rlhf"])
+    told = capsys.readouterr().err
+    assert "--bukket" in told
+    assert "dataset-1" not in told
+
+
 def test_help_names_every_option_of_job_and_stage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["cloud", "sagemaker", "policy", "--help"])

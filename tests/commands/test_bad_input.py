@@ -155,6 +155,11 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(
         (("generate", "{pairs}", "{output}", "--model", "{policy}", "--n", "0"), "at least 1"),
         (("generate", "{pairs}", "{output}", "--model", "{policy}", "--temperature", "-1"), "temperature -1"),
         (("scrub", "{pairs}", "{output}", "--field", "nowhere"), "'nowhere' is missing"),
+        (("reward", "--dataset", "d", "--gold-share", "2"), "preceptor: --gold-share: it should be less than"),
+        (("policy", "--reward-model", "r", "--batch-size", "6"), "preceptor: batch_size must be a multiple"),
+        (("policy", "--reward-model", "r", "--caution=-1"), "preceptor: --caution: it should be greater than"),
+        (("evaluate", "--policy", "p", "--reward-model", "r", "--dataset", "d", "--n-prompts", "1"), "--n-prompts: it"),
+        (("demo", "--cases", "5"), "preceptor: --cases: it should be greater than"),
     ],
 )
 def test_a_value_out_of_range_is_named(

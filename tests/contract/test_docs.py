@@ -86,7 +86,7 @@ def _help(*words: str) -> str:
 def _actions(command: str) -> set[str]:
     """The actions of a command such as `release`; none for one that takes flags at once."""
     text = _help(command)
-    return set(re.findall(r"^  (\w+) ", text, re.MULTILINE)) if "ACTION" in text else set()
+    return set(re.findall(r"^  (\w+) ", text, re.MULTILINE)) if re.search("ACTION|BACKEND", text) else set()
 
 
 def test_every_stage_has_a_page_and_the_index_leads_to_it() -> None:

@@ -21,7 +21,7 @@ from preceptor.cloud.request import training_request
 from preceptor.cloud.runner import Job, JobStatus, Runner
 from preceptor.cloud.sagemaker import SageMaker
 from preceptor.cloud.watch import watch
-from preceptor.commands.parsing import call
+from preceptor.commands.parsing import call, configure
 from preceptor.errors import ConfigError, ConflictError
 from preceptor.settings import Settings, load_settings
 
@@ -43,7 +43,7 @@ Seconds = Annotated[float, arg(help="Seconds between two looks at the job.")]
 def main(words: list[str]) -> None:
     """The first word names the backend, the second a stage to start or an action on a job."""
     if not words or words[0] in {"-h", "--help"}:
-        print("usage: preceptor cloud ACTION STAGE [options]\n")
+        print("usage: preceptor cloud BACKEND STAGE [options]\n")
         for name, text in BACKENDS.items():
             print(f"  {name:<10}{text}")
         print(f"\nSTAGE is one of {', '.join(STAGES)}. `preceptor cloud sagemaker --help` lists the options.")
@@ -126,13 +126,10 @@ def _require_standing(job: Job, settings: Settings) -> None:
 
 def parse(backend: str, stage: str, words: list[str]) -> tuple[SageMakerConfig | RayConfig, BaseModel]:
     """One command line as the settings of the job and those of the stage, which have no name in common."""
-    import tyro
-
     from preceptor.pipeline import config_class
 
-    prog, options = f"preceptor cloud {backend} {stage}", (AvoidSubcommands,)
-    config, rest = tyro.cli(_CONFIGS[backend], args=words, prog=prog, config=options, return_unknown_args=True)
-    return config, tyro.cli(config_class(stage), args=rest, prog=prog, config=options)
+    config, stage_config = configure([_CONFIGS[backend], config_class(stage)], words, prog=f"cloud {backend} {stage}")
+    return config, stage_config
 
 
 def _runner(config: SageMakerConfig | RayConfig, report: Callable[[int, int], None] | None = None) -> Runner:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 
 def main(words: list[str]) -> None:
-    import tyro
-
+    from preceptor.commands.parsing import configure
     from preceptor.demo.config import DemoConfig
 
-    config = tyro.cli(DemoConfig, args=words, prog="preceptor demo", config=(tyro.conf.AvoidSubcommands,))
+    (config,) = configure([DemoConfig], words, prog="demo")
 
     from preceptor.demo.run import run_demo  # heavy: `--help` must not wait for it
     from preceptor.settings import load_settings

@@ -1,10 +1,15 @@
-"""Function signatures in, parsed command lines out, by tyro."""
+"""Function signatures and configs in, parsed command lines out, by tyro."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, field, make_dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ValidationError
+
+from preceptor.stage import first_problem
 
 Actions = Mapping[str, tuple[Callable[..., Any], str]]
 
@@ -14,6 +19,30 @@ def call(function: Callable[..., Any], words: list[str], *, prog: str) -> Any:
     import tyro
 
     return tyro.cli(function, args=words, prog=f"preceptor {prog}", config=(tyro.conf.AvoidSubcommands,))
+
+
+def configure(configs: Sequence[type[BaseModel]], words: list[str], *, prog: str) -> list[Any]:
+    """Parse `words` against the fields of all `configs`, which have no name in common; returns one of each.
+
+    A value that a config refuses is told in one sentence and ends the process with 2, as any wrong usage does.
+    """
+    import tyro
+
+    fields: list[tuple[str, Any, Any]] = []
+    for config in configs:
+        for name, info in config.model_fields.items():
+            default = MISSING if info.is_required() else info.get_default()
+            described = Annotated[info.annotation, tyro.conf.arg(help=info.description)]  # type: ignore[name-defined]
+            fields.append((name, described, field(default=default)))
+    line = make_dataclass("Line", fields, kw_only=True, namespace={"__doc__": configs[-1].__doc__})
+    parsed: Any = tyro.cli(line, args=words, prog=f"preceptor {prog}", config=(tyro.conf.AvoidSubcommands,))
+    try:
+        return [config(**{name: getattr(parsed, name) for name in config.model_fields}) for config in configs]
+    except ValidationError as error:
+        named, reason = first_problem(error)
+        flag = f"--{named.replace('_', '-')}: " if any(named == name for name, *_ in fields) else ""
+        print(f"preceptor: {flag}{reason}. `preceptor {prog} --help` explains the options.", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def choose(actions: Actions, words: list[str], *, prog: str) -> Any:

@@ -95,7 +95,7 @@ def kill(agent_name: Agent = DEFAULT_AGENT, off: bool = False, reason: Reason = 
 def _gate(words: list[str]) -> None:
     from preceptor.commands.stages import run_stage
 
-    run_stage("release", words)
+    run_stage("release", words, prog="release gate")
 
 
 def main(words: list[str]) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from preceptor.commands.parsing import configure
 from preceptor.settings import load_settings
 from preceptor.terminal import terminal_progress
 
 
-def run_stage(stage: str, words: list[str]) -> None:
+def run_stage(stage: str, words: list[str], *, prog: str | None = None) -> None:
     """Parse the stage's config from the command line, run it with a progress bar, print its summary."""
-    import tyro
-
     from preceptor.commands.seed import asked_to_stop
     from preceptor.pipeline import config_class
     from preceptor.runs import run_stage_now
 
-    config = tyro.cli(config_class(stage), args=words, prog=f"preceptor {stage}", config=(tyro.conf.AvoidSubcommands,))
+    (config,) = configure([config_class(stage)], words, prog=prog or stage)
     with asked_to_stop() as asked, terminal_progress(stage) as progress:
         result = run_stage_now(load_settings(), stage, config, progress=progress, asked_to_stop=asked)
     print(result.summary)
