@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from preceptor.artifacts.store import ArtifactStore
 from preceptor.db.tables.lineage import ArtifactParent
-from preceptor.errors import DataError, InputError, ModelError, RunCanceled
+from preceptor.errors import DataError, InputError, ModelError, PreceptorError, RunCanceled
 from preceptor.evaluate.config import EvaluateConfig
 from preceptor.evaluate.run import run
 from preceptor.evaluate.win_rate import Verdict
@@ -124,6 +124,20 @@ def test_verdicts_of_people_on_pairs_are_the_judge_when_they_are_given(
     assert (report["judge"], report["win_rate"]["estimate"]) == ("verdicts", 1.0)
     with pytest.raises(ValueError, match="not both"):
         EvaluateConfig(policy="p", reward_model="r", dataset="d", ratings="a", verdicts="b")
+
+
+@pytest.mark.parametrize("wrong", ["reward_model", "dataset", "ratings", "verdicts"])
+def test_what_cannot_be_judged_by_is_told_before_a_model_answers(
+    wrong: str, config: EvaluateConfig, context: StageContext, policies: dict[str, Path], dataset: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("prompt,rating\n")
+    if wrong == "dataset":
+        (dataset / "preferences.jsonl").unlink()
+    given = {"reward_model": policies["one"], "dataset": dataset}.get(wrong, table)
+    with pytest.raises(PreceptorError, match=r"is a policy|no file .*preferences\.jsonl|table\.csv, line 1"):
+        run(config.model_copy(update={wrong: str(given)}), context)
+    assert not (context.settings.home / "cache" / "answers").exists()
 
 
 def test_red_lines_of_a_file_are_asked_and_neither_prompts_nor_answers_are_kept(

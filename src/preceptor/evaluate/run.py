@@ -77,6 +77,9 @@ def run(
     candidate, baseline = _policy(config.policy, config, context), _policy(named_baseline, config, context)
     sampling = Sampling(config.samples_per_prompt, config.max_new_tokens, config.temperature, config.seed, config.dtype)
     options: dict[str, Any] = {"cache": context.settings.home / "cache" / "answers", "batch_size": config.batch_size}
+    # read and opened before any model answers, so that a wrong dataset, file or model costs nothing
+    test = [pair for pair in pairs_of(dataset, "test") if pair["prompt"] not in learned]
+    judges = open_judges(config, reward_model, judge=judge, pair_judge=pair_judge)
     report: dict[str, Any] = {
         "policy": config.policy,
         "policy_digest": candidate.digest,
@@ -106,8 +109,6 @@ def run(
     if config.measure_kl:
         report["kl"] = _distance(candidate, baseline, asked, config)
     _phase(context, 4)
-    judges = open_judges(config, reward_model, judge=judge, pair_judge=pair_judge)
-    test = [pair for pair in pairs_of(dataset, "test") if pair["prompt"] not in learned]
     kl = report.get("kl", {}).get("sequence_k1")
     found, rows = _judged(judges, asked, config, groups=known_groups(test), kl=kl)
     report.update(found)
