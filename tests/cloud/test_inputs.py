@@ -48,6 +48,16 @@ def test_a_dataset_whose_gate_is_not_green_is_no_job(home: Settings, make_datase
             plan_job("reward", RewardConfig(dataset=make_dataset(home, said).id), home)
 
 
+def test_an_artifact_of_another_kind_is_no_job(home: Settings, make_dataset: Make) -> None:
+    dataset = make_dataset(home).id
+    for stage, values in (
+        ("policy", {"reward_model": dataset}),
+        ("evaluate", {"policy": dataset, "reward_model": dataset, "dataset": dataset}),
+    ):
+        with pytest.raises(InputError, match=f"'{dataset}' is a dataset artifact; a (reward_model|policy) is wanted"):
+            plan_job(stage, config_class(stage)(**values), home)
+
+
 def test_a_damaged_dataset_is_no_job(home: Settings, make_dataset: Make) -> None:
     dataset = make_dataset(home, None)
     (dataset.path / "preferences.jsonl").write_text('{"prompt": "changed"}\n')

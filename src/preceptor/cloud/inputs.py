@@ -87,6 +87,8 @@ def _input(field: str, reference: str, store: ArtifactStore, *, is_model: bool) 
                 raise
             cached = hub_folder(reference)
             return (_folder(field, cached), there) if cached else (None, reference)
+        if field in {"dataset", *KINDS.values()} and artifact.kind != field:  # there it would fail, and be paid for
+            raise InputError(f"'{reference}' is a {artifact.kind} artifact; a {field} is wanted here.")
         require_artifact_deidentified(artifact, store)
         return _artifact(field, artifact), reference
     if path.is_file():
