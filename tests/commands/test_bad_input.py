@@ -110,6 +110,7 @@ def test_models_that_are_not_there_or_of_another_kind_are_refused(
     for words, said in (
         (("generate", pairs, output, "--model", "no-such-model"), "no-such-model"),
         (("generate", pairs, output, "--model", tiny_reward), "is a reward model"),
+        (("generate", pairs, output, "--model", "reward_model-0123456789abcdef"), "is the id of an artifact"),
         (("score", pairs, output, "--reward-model", "no-such-model"), "no-such-model"),
         (("train_ppo", "--reward-model", "no-such-model", "--output", output), "no-such-model"),
         (("train_ppo", "--reward-model", tiny_reward, "--base-model", "no-such", "--output", output), "no-such"),

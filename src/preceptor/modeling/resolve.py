@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["policy", "reward", "encoder"]
 _CANONICAL = {"gpt2": "openai-community/gpt2", "bert-base-uncased": "google-bert/bert-base-uncased"}
+_ARTIFACT_ID = re.compile(r"(dataset|reward_model|policy|report)-[0-9a-f]{16}")
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _announced: set[str] = set()  # one line a process and name is enough
 
@@ -42,6 +44,11 @@ def resolve_model(name: str, *, models_dir: Path | None = None) -> Path:
         return _checked(embedded_folder(model, models_dir or default_models_dir()), name)
     if folder.exists():
         raise ModelError(f"The model {name} is a file, not a folder: name the folder that holds config.json.")
+    if _ARTIFACT_ID.fullmatch(name):
+        raise ModelError(
+            f"{name} is the id of an artifact that is not there or is no model for this: check the id, or give the "
+            "path of a model folder."
+        )
     raise ModelError(
         f"The model {name} is neither in the Hugging Face cache, nor a folder, nor embedded: "
         f"run `hf download {name}`, or give the path of a model folder."
