@@ -104,6 +104,13 @@ def test_a_share_that_rounds_to_nothing_has_no_sign(value: float) -> None:
     assert estimate(Interval("", 0.0, value, 0.04), percent=True) == "0\u2009% (0 to 4\u2009%)"
 
 
+@pytest.mark.parametrize("last", [1.0, 0.97, 0.5, 0.0])
+def test_the_names_of_two_lines_do_not_lie_on_each_other(last: float) -> None:
+    plot = lines("t", [Series("one", [0, 1], [0.0, 1.0]), Series("two", [0, 1], [0.0, last], second=True)], x_label="x")
+    drawn = {e.text: float(e.attrib["y"]) for e in ElementTree.fromstring(plot).iter() if e.text in {"one", "two"}}  # noqa: S314
+    assert abs(drawn["one"] - drawn["two"]) >= 13  # the height of their letters
+
+
 def test_a_frontier_lies_on_a_square_root_axis_from_zero_with_names_and_whiskers() -> None:
     curve = Series("best <of n>", [0.0, 1.0], [0.0, 1.0], second=True)
     plot = frontier("F", [curve], [Point("Candidate", 4.0, 2.0, 1.5, 2.5)], x_label="KL", y_label="Score")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,14 @@ def test_the_page_shows_figures_and_no_text_of_a_pair() -> None:
     assert "Reliability" in page
     assert "secret" not in page
     assert "<b>x</b>" not in page
+
+
+def test_the_page_defines_every_color_that_its_plots_are_drawn_in() -> None:
+    page = render_page(_report([Pair("p", "a", "b"), Pair("q", "c", "d")], [1.0, -1.0], [0.0, 0.0]))
+    used, defined = (set(re.findall(pattern, page)) for pattern in (r"var\((--[\w-]+)", r"(--[\w-]+):"))
+    assert used
+    assert used <= defined
+    assert 'class="report"' in page  # the width by which a phone gets its own layout
 
 
 def test_raters_who_agree_on_four_of_five_allow_a_ceiling() -> None:

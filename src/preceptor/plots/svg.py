@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _TOP, _BOTTOM = 20, 24  # room above the plot for values and the unit, below it for labels; pixels
+_NAME = 15  # height of a line's name, pixels
 _CROWDED = 12  # more bars than this carry no value of their own, and a label a week
 
 
@@ -142,6 +143,7 @@ def lines(
     if reference is not None:
         y = at(x0, reference)[1]
         parts.append(f'<line class="reference" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+    named: list[float] = []
     for one in series:
         style = " second" if one.second else ""
         points = [at(x, y) for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y)]
@@ -153,7 +155,9 @@ def lines(
         if len(points) <= 40:
             parts.extend(f'<circle class="dot{style}" cx="{x:.2f}%" cy="{y:.1f}" r="2.5"/>' for x, y in points)
         if points and len(series) > 1:
-            parts.append(_text("100%", points[-1][1] - 8, one.label, "end", "value"))
+            y = points[-1][1] - 8
+            named.append(y if all(abs(y - other) >= _NAME for other in named) else y + 26)  # below where one is above
+            parts.append(_text("100%", named[-1], one.label, "end", "value"))
     parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>')
     parts.append(_text("50%", height - 5, x_label, "middle"))
     if y_label:
