@@ -70,7 +70,7 @@ def history(agent_name: Annotated[str | None, arg(help="Only this agent.")] = No
     engine.dispose()
     for event in events:
         moved = f"{event.before or '-'} -> {event.after or '-'}"
-        print(f"{event.at:%Y-%m-%d %H:%M}  {event.agent_name}  {event.alias:<10}{moved}  {event.actor}: {event.reason}")
+        print(f"{event.at:%Y-%m-%d %H:%M}  {event.agent_name}  {event.alias:<12}{moved}  {event.actor}: {event.reason}")
     print(f"The history is damaged: {broken}" if broken else f"{len(events)} events; the chain is whole.")
 
 

@@ -85,7 +85,7 @@ def text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         found = "missing" if name not in row else "empty" if isinstance(value, str) else "not text"
-        raise InputError(f"{path}, line {number}: the field '{name}' is {found}. Add it and run again.")
+        raise InputError(f"{path}, line {number}: the field '{name}' is {found}. Correct the line and run again.")
     return value
 
 
