@@ -82,9 +82,25 @@ def test_a_planted_preference_widens_the_margin_on_an_unseen_prompt(
     )
     before, after = (_margin(folder, "What of a cough?") for folder in (tiny_llama, tmp_path / "out"))
     assert after > before + 1
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(1, 2), (2, 2), (1, 4), (2, 4), (3, 4), (4, 4)]  # the reference's pass, then the updates
     assert (metrics["updates"], metrics["rows"]) == (4, 8)
     assert metrics["margins_last"] > metrics["margins_first"] == 0  # the reference is what training started from
+
+
+@needs_trl
+@pytest.mark.parametrize("algorithm", ["dpo", "kto"])
+def test_the_references_pass_over_the_rows_can_be_stopped(
+    algorithm: str, train: Callable[..., Any], pairs: Path, thumbs: Path
+) -> None:
+    seen: list[int] = []
+    with pytest.raises(RunCanceled, match="before its first update"):
+        train(
+            algorithm,
+            preferences_file=pairs if algorithm == "dpo" else thumbs,
+            progress=lambda done, *_: seen.append(done),
+            is_canceled=lambda: len(seen) == 1,
+        )
+    assert seen == [1]
 
 
 @needs_trl
@@ -137,7 +153,7 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     train(algorithm, out="whole", **more)
     done: list[int] = []
     stopped: dict[str, Any] = {
-        "progress": lambda update, _total, _metrics: done.append(update),
+        "progress": lambda update, _total, metrics: done.extend([update] if metrics else []),
         "is_canceled": lambda: len(done) >= 1,
     }
     with pytest.raises(RunCanceled, match="after update 2"):
@@ -179,18 +195,19 @@ def test_the_stage_feeds_the_datasets_thumbs_to_kto_and_goes_on_when_it_was_stop
         shutil.copytree(tiny_reward, reward.path, dirs_exist_ok=True)
         reward.parents.append(dataset.artifact.id)
     config = PolicyConfig(
-        algorithm="kto", reward_model=reward.artifact.id, base_model=str(tiny_llama), epochs=2, **FAST
+        algorithm="kto", reward_model=reward.artifact.id, base_model=str(tiny_llama), epochs=3, **FAST
     )
     context = StageContext(settings=settings, engine=engine, store=store, run_id="run-1")
-    with pytest.raises(RunCanceled, match="after update 1"):
-        run(config, replace(context, is_canceled=lambda: True))
+    seen: list[dict[str, Any]] = []
+    with pytest.raises(RunCanceled, match="after update 2"):
+        run(config, replace(context, progress=lambda *told: seen.append(told[2]), is_canceled=lambda: any(seen)))
     assert list((settings.home / "work").glob("policy-*/checkpoint-*"))
     result = run(config, context)
     assert result.artifact_id is not None
     artifact = store.open(result.artifact_id, verify=True)
     assert artifact.parents == [reward.artifact.id]
     assert not [name for name in artifact.files if Path(name).suffix in {".bin", ".pt", ".pth", ".pkl"}]
-    assert result.summary.startswith("KTO took 2 updates on 8 rows")
+    assert result.summary.startswith("KTO took 3 updates on 8 rows")
     assert not list((settings.home / "work").glob("*"))
 
 

@@ -7,7 +7,7 @@ answer, also to one that was cut off; our rows carry EOS only where an answer en
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,17 +15,31 @@ import datasets
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.trainer import dpo_trainer, kto_trainer
 
+from preceptor.errors import RunCanceled
+from preceptor.policy.ppo import Progress
 from preceptor.policy.trl_checkpoint import PlainCheckpoints
 
 
 @contextmanager
-def quiet_trl() -> Iterator[None]:
-    """No progress bar of TRL or datasets and no notice of theirs to developers is shown inside the block."""
+def quiet_trl(progress: Progress, is_canceled: Callable[[], bool]) -> Iterator[None]:
+    """No progress bar of TRL or datasets and no notice of theirs to developers is shown inside the block.
+
+    What TRL counts by a bar of its own, the reference's pass over all rows, is reported to `progress` and can be
+    stopped: RunCanceled.
+    """
+
+    def counted(iterable: Collection[Any], **_: Any) -> Iterator[Any]:
+        for number, batch in enumerate(iterable):
+            if is_canceled():
+                raise RunCanceled("The training was stopped before its first update; run it again to start it.")
+            yield batch
+            progress(number + 1, len(iterable), {})
+
     drawn = not datasets.are_progress_bars_disabled()
     before = [(module, module.tqdm) for module in (dpo_trainer, kto_trainer)]
     datasets.disable_progress_bars()
     for module, _ in before:
-        module.tqdm = _no_bar
+        module.tqdm = counted
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -35,10 +49,6 @@ def quiet_trl() -> Iterator[None]:
             module.tqdm = bar
         if drawn:
             datasets.enable_progress_bars()
-
-
-def _no_bar(iterable: Iterable[Any], **_: Any) -> Iterable[Any]:
-    return iterable
 
 
 class _Silent(PlainCheckpoints):

@@ -70,7 +70,7 @@ def build_with_trl(
     texts, kept_back = prompts_of(config, reward_model)
     left = resumed(work_dir, settings)
     start = work_dir / _START
-    with quiet_transformers(), quiet_trl():
+    with quiet_transformers(), quiet_trl(progress, is_canceled):
         if left is None:
             shutil.rmtree(start, ignore_errors=True)
             prepare_start(start, base, config, score, preferences, progress, is_canceled)
