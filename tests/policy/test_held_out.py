@@ -29,7 +29,7 @@ from preceptor.policy.optimize import make_optimizer
 from preceptor.policy.ppo import train
 from preceptor.policy.prompts import load_held_out
 from preceptor.policy.rollout import Prompt
-from preceptor.policy.run import train_with_ppo
+from preceptor.policy.run import summary, train_with_ppo
 
 Config = Callable[..., PolicyConfig]
 Score = Callable[[Sequence[str], Sequence[str]], Any]
@@ -252,6 +252,7 @@ def test_the_published_policy_is_named_in_metrics_and_card(tiny_llama: Path, tin
     metrics = train_with_ppo(str(tiny_llama), str(reward), str(tmp_path / "o"), epochs=2, **fields)
     card = json.loads((tmp_path / "o" / "preceptor.json").read_text())
     assert metrics["published_update"] == card["published_update"] in (0, 2)
+    assert f"Published is the policy after {metrics['published_update']} of them" in summary(metrics)
     assert np.isfinite(metrics["held_out_score"])
     kept = [json.loads(line) for line in (tmp_path / "o" / "held_out.jsonl").read_text().splitlines()]
     assert {(row["update"], row["prompt"]) for row in kept} == {(0, "Is this a rash?"), (2, "Is this a rash?")}

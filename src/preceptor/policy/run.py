@@ -125,10 +125,18 @@ def summary(metrics: dict[str, Any]) -> str:
         return f"A supervised warm start alone: the reward model's mean score went from {before:.3f} to {after:.3f}."
     first, last, kl = metrics["score_first"], metrics["score_last"], metrics["kl_last"]
     minutes = metrics["ppo_seconds"] / 60
+    held = metrics["held_out_score"]
+    published = (
+        f" Published is the policy after {metrics['published_update']} of them: held-out score {held:.3f} at "
+        f"{metrics['held_out_kl']:.1f} nats."
+        if held is not None
+        else ""
+    )
     return (
         f"PPO took {metrics['updates']} roll-outs ({metrics['episodes']} answers, {minutes:.1f} minutes): "
         f"the reward model's mean score went from {first:.3f} to {last:.3f} at {kl:.1f} nats of KL an answer; "
         f"answers went from {metrics['response_length_first']:.0f} to {metrics['response_length_last']:.0f} tokens."
+        f"{published}"
     )
 
 
