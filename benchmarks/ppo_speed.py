@@ -28,7 +28,7 @@ PEERS = Path(__file__).parent / "peers"
 PRECISION = {"float32": "no", "bfloat16": "bf16"}  # accelerate's words
 
 
-def ours(mode: str, *, size: str, updates: int, response: int, precision: str) -> dict[str, Any]:
+def ours(mode: str, *, size: str, updates: int, response: int, precision: str, layers: int) -> dict[str, Any]:
     """Train `updates` updates in this process and return what was measured."""
     sys.path.insert(0, str(PEERS))
     import ppo_models
@@ -47,7 +47,7 @@ def ours(mode: str, *, size: str, updates: int, response: int, precision: str) -
     config = PolicyConfig(
         reward_model="in memory",
         mode=mode,
-        train_layers=ppo_models.SIZES[size]["n_layer"] // 4 if mode == "hydra" else 1,
+        train_layers=layers,
         precision=precision,
         learning_rate=3e-6,
         batch_size=16,
@@ -174,7 +174,9 @@ def measure(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
         environment |= {"ACCELERATE_MIXED_PRECISION": PRECISION[arguments.precision], "PYTHONWARNINGS": "ignore"}
         environment |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     else:
-        command = [sys.executable, __file__, *shared, "--side", side, "--precision", arguments.precision]
+        mode, _, layers = side.partition(" ")
+        command = [sys.executable, __file__, *shared, "--side", mode, "--precision", arguments.precision]
+        command += ["--layers", layers or "1"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
@@ -192,20 +194,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="Processes of each side.")
     parser.add_argument("--response", type=int, default=48, help="Tokens of an answer.")
     parser.add_argument("--precision", choices=tuple(PRECISION), default="float32")
+    parser.add_argument(
+        "--layers", type=int, nargs="+", default=[3, 6], help="Top layers trained, a `hydra` side each."
+    )
     parser.add_argument("--side", choices=("full", "hydra"), help=argparse.SUPPRESS)
-    parser.add_argument("--only", nargs="+", help="Measure these sides only.")
+    parser.add_argument("--only", nargs="+", help='Measure these sides only, like "full" or "hydra 3".')
     arguments = parser.parse_args()
     if arguments.side:
         shape = {"size": arguments.size, "updates": arguments.updates, "response": arguments.response}
-        print("RESULT " + json.dumps(ours(arguments.side, **shape, precision=arguments.precision)))
+        found = ours(arguments.side, **shape, precision=arguments.precision, layers=arguments.layers[0])
+        print("RESULT " + json.dumps(found))
         return
-    sides = (["trl"] if arguments.peer_python else []) + ["full", "hydra"]
+    depth = {"tiny": 4, "small": 12}[arguments.size]
+    layers = arguments.layers or [depth // 4, depth // 2]
+    sides = (["trl"] if arguments.peer_python else []) + ["full"] + [f"hydra {count}" for count in layers]
     sides = [side for side in sides if not arguments.only or side in arguments.only]
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    measured: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(arguments.rounds):
         for side in sides:
-            found[side].append(measure(side, arguments))
-    _print(found, arguments)
+            measured[side].append(measure(side, arguments))
+    _print(measured, arguments)
 
 
 def _print(found: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
