@@ -40,6 +40,17 @@ def test_a_folder_that_does_not_fit_leaves_the_old_one(tmp_path: Path, small_dis
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "a"]
 
 
+def test_weights_can_be_read_by_every_account_that_may_read_the_folder(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "model") as folder:
+        save_file({"weight": np.zeros(10)}, folder / "model.safetensors")
+        (folder / "model.safetensors").chmod(0o600)
+    with ArtifactStore(tmp_path / "store").building("policy") as build:
+        save_file({"weight": np.zeros(10)}, build.path / "model.safetensors")
+        (build.path / "model.safetensors").chmod(0o600)
+    for written in (tmp_path / "model", build.artifact.path):
+        assert (written / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 def test_an_artifact_that_does_not_fit_is_not_published(tmp_path: Path, small_disk: Disk) -> None:
     store = ArtifactStore(tmp_path)
     with (

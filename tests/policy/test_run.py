@@ -213,7 +213,7 @@ def test_the_stage_publishes_a_policy_with_its_parent_and_leaves_no_checkpoint(
     assert artifact.kind == "policy"
     assert artifact.parents == [reward]
     assert {"model.safetensors", "config.json", "metrics.jsonl", "preceptor.json"} <= artifact.files.keys()
-    assert "roll-outs" in result.summary
+    assert "PPO took 1 roll-out (" in result.summary
     assert not list((settings.home / "work").glob("*"))
     again = run(
         PolicyConfig(reward_model=reward, base_model=result.artifact_id, **FAST), _context(settings, engine, store)
@@ -351,7 +351,7 @@ def test_the_seed_documents_command_trains_in_both_spellings(
     more = ["--train-layers", "1", "--max_new_tokens", "4", "--precision", "float32", "--ppo-epochs", "1"]
     done = _command(words + more, script=script)
     assert done.returncode == 0, done.stderr
-    assert "PPO took 1 roll-outs" in done.stdout
+    assert "PPO took 1 roll-out (" in done.stdout
     assert (out / "model.safetensors").is_file()
 
 

@@ -91,6 +91,7 @@ def test_the_stage_publishes_an_artifact_with_its_dataset_as_parent(
     assert 0.0 <= result.metrics["accuracy"] <= 1.0
     assert result.metrics["test_pairs"] > 0
     assert "held-out pairs" in result.summary
+    assert "fitted without epochs" in result.summary
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
     kept = sorted(path.name for path in (tmp_path / "cache" / "embeddings").iterdir())

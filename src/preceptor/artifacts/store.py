@@ -128,6 +128,7 @@ class ArtifactStore:
         for name in names:
             if Path(name).suffix in _FORBIDDEN_SUFFIXES:
                 raise StorageError(f"{name} is a pickle-type file; artifacts hold safetensors, JSON and text only.")
+            (build.path / name).chmod(0o644)  # safetensors writes files that only their owner may read
             sync_file(build.path / name)
         files = {name: file_digest(build.path / name) for name in names}
         digest = hashlib.sha256(json.dumps([build.kind, files], sort_keys=True).encode()).hexdigest()[:16]

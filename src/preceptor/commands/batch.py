@@ -80,7 +80,12 @@ def _score(
     /,
     reward_model: Annotated[str, arg(help="A reward model's folder or artifact id.")],
 ) -> None:
-    """Score each row's `prompt, response` with a reward model; writes the rows with `score` and `score_sd` added."""
+    """Score each row's `prompt, response` with a reward model; writes the rows with `score` and `score_sd` added.
+
+    Args:
+        input_file: JSONL rows with the fields `prompt` and `response`.
+        output_file: The same rows with their scores, in the order of the input; other fields are kept.
+    """
     from preceptor.artifacts.store import ArtifactStore
     from preceptor.reward.score_file import score_file
 
@@ -97,7 +102,12 @@ def _scrub(
     /,
     field: Annotated[list[str], arg(help="The field or fields to clean.")],
 ) -> None:
-    """Remove identifiers from fields of each row; nothing is written when a row cannot be cleaned."""
+    """Remove identifiers from fields of each row; nothing is written when a row cannot be cleaned.
+
+    Args:
+        input_file: JSONL rows that hold the fields.
+        output_file: The same rows with the identifiers replaced.
+    """
     from preceptor.privacy.scrub_file import scrub_file
 
     require_place(output_file)

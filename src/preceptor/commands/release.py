@@ -56,7 +56,7 @@ def list_releases(agent_name: Annotated[str | None, arg(help="Only this agent.")
     rows = switch.list_releases(engine, agent_name)
     engine.dispose()
     if not rows:
-        print("Nothing is released yet; the base model answers.")
+        print(f"Nothing is released yet{f' for {agent_name}' if agent_name else ''}; the base model answers.")
     for row in rows:
         aliases = f"  <- {', '.join(row.aliases)}" if row.aliases else ""
         reason = f"  ({row.reason})" if row.reason else ""

@@ -58,6 +58,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         yield staging
         for path in staging.rglob("*"):
             if path.is_file():
+                path.chmod(0o644)  # safetensors writes files that only their owner may read
                 sync_file(path)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))

@@ -132,8 +132,9 @@ def summary(metrics: dict[str, Any]) -> str:
         if held is not None
         else ""
     )
+    rollouts = "roll-out" if metrics["updates"] == 1 else "roll-outs"
     return (
-        f"PPO took {metrics['updates']} roll-outs ({metrics['episodes']} answers, {minutes:.1f} minutes): "
+        f"PPO took {metrics['updates']} {rollouts} ({metrics['episodes']} answers, {minutes:.1f} minutes): "
         f"the reward model's mean score went from {first:.3f} to {last:.3f} at {kl:.1f} nats of KL an answer; "
         f"answers went from {metrics['response_length_first']:.0f} to {metrics['response_length_last']:.0f} tokens."
         f"{published}"

@@ -65,8 +65,9 @@ def metrics_of(work_dir: Path, state: RunState, config: PolicyConfig) -> dict[st
 
 def summary_of(metrics: dict[str, Any]) -> str:
     """One sentence for a person."""
+    updates = "update" if metrics["updates"] == 1 else "updates"
     said = (
-        f"{metrics['algorithm'].upper()} took {metrics['updates']} updates on {metrics['rows']} rows "
+        f"{metrics['algorithm'].upper()} took {metrics['updates']} {updates} on {metrics['rows']} rows "
         f"({metrics['train_seconds'] / 60:.1f} minutes)"
     )
     if metrics["held_out_score"] is None:

@@ -67,7 +67,7 @@ def held(folder: Path) -> Iterator[Path]:
     except BlockingIOError:
         os.close(handle)
         raise ConflictError(
-            f"Another process runs this very training in {folder}. Wait for it, or change the seed or the output."
+            f"Another process runs this very training in {folder}. Wait for it, or train with another seed."
         ) from None
     try:
         _sweep(folder)

@@ -79,9 +79,6 @@ def build_reward_model(
     _write_jsonl(out / "prompts.jsonl", [{"prompt": prompt, "split": split} for prompt, split in panels.data.prompts])
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(render_page(report), encoding="utf-8")
-    for file in out.rglob("*"):
-        if file.is_file():
-            file.chmod(0o644)  # safetensors writes files that only their owner may read
     if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
     return report

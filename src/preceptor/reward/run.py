@@ -86,8 +86,9 @@ def train_reward_model(
 def summary(report: dict[str, Any]) -> str:
     """One sentence for a person."""
     numbers = headline(report)
+    kind = "a head on a frozen encoder, fitted without epochs" if numbers["mode"] == "frozen" else "full"
     return (
-        f"The reward model ({numbers['mode']}) is right on {_percent(numbers['accuracy'])} of "
+        f"The reward model ({kind}) is right on {_percent(numbers['accuracy'])} of "
         f"{numbers['test_pairs']} held-out pairs ({_percent(numbers['accuracy_low'])} to "
         f"{_percent(numbers['accuracy_high'])}); length alone on {_percent(numbers['length_only_accuracy'])}, "
         f"the untrained encoder on {_percent(numbers['untrained_accuracy'])}."
