@@ -139,6 +139,11 @@ def test_the_page_shows_figures_and_no_text_of_a_pair() -> None:
     assert "<b>x</b>" not in page
 
 
+def test_the_page_tells_how_many_pairs_stand_behind_each_dot_of_the_reliability_plot() -> None:
+    page = render_page(_report([Pair("p", "a", "b"), Pair("q", "c", "d")], [1.0, -1.0], [0.0, 0.0]))
+    assert '<tr><th scope="row">73\u2009%</th><td class="number">50\u2009%</td><td class="number">2</td></tr>' in page
+
+
 def test_the_page_defines_every_color_that_its_plots_are_drawn_in() -> None:
     page = render_page(_report([Pair("p", "a", "b"), Pair("q", "c", "d")], [1.0, -1.0], [0.0, 0.0]))
     used, defined = (set(re.findall(pattern, page)) for pattern in (r"var\((--[\w-]+)", r"(--[\w-]+):"))
