@@ -170,6 +170,18 @@ def test_a_checkpoint_of_which_a_part_did_not_come_back_is_passed_over(
     assert load_checkpoint(tmp_path / "came", networks, optimizer, settings={}) is None
 
 
+def test_a_checkpoint_whose_weights_did_not_come_back_is_written_again(
+    small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
+) -> None:
+    config = small_config()
+    networks = make_networks(load_policy(tiny_llama)[0], config)
+    optimizer = make_optimizer(networks, config)
+    for _ in range(2):  # a warm start, which is made anew where its checkpoint did not come back whole
+        save_checkpoint(tmp_path, RunState(), networks, optimizer, settings={})
+        assert load_checkpoint(tmp_path, networks, optimizer, settings={}) is not None
+        (tmp_path / "checkpoint-000000" / "weights.safetensors").unlink()
+
+
 def test_a_moved_reference_survives_a_checkpoint(
     small_config: Callable[..., PolicyConfig], tiny_llama: Path, tmp_path: Path
 ) -> None:

@@ -78,11 +78,10 @@ def save_checkpoint(
 
 
 def _holds(target: Path, record: str) -> bool:
-    """Whether a checkpoint is there that was written at the same place of the same run."""
-    path = target / _STATE
-    if not path.is_file():
+    """Whether a whole checkpoint is there that was written at the same place of the same run."""
+    if not _is_whole(target):
         return False
-    there, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(record)
+    there, wanted = json.loads((target / _STATE).read_text(encoding="utf-8")), json.loads(record)
     for each in (there, wanted):
         each["settings"] = decisive(each["settings"])
     return bool(there == wanted)
