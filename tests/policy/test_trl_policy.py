@@ -20,7 +20,7 @@ from preceptor.errors import ConfigError, ConflictError, DataError, RunCanceled
 from preceptor.modeling.reward_model import FullScorer
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.run import run, train_with_ppo
-from preceptor.policy.trl_state import STATE_FILE
+from preceptor.policy.trl_state import STATE_FILE, resumed
 from preceptor.settings import Settings
 from preceptor.stage import StageContext
 
@@ -177,6 +177,25 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(
     assert train(algorithm, **more)["updates"] == 4
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@needs_trl
+def test_a_stopped_run_whose_start_did_not_come_back_begins_anew(
+    train: Callable[..., Any], pairs: Path, tmp_path: Path
+) -> None:
+    seen: list[dict[str, Any]] = []
+    more: dict[str, Any] = {"epochs": 4, "preferences_file": pairs}
+    with pytest.raises(RunCanceled, match="after update 2"):
+        train("dpo", **more, progress=lambda *told: seen.append(told[2]), is_canceled=lambda: any(seen))
+    work = tmp_path / "out.training"
+    settings = json.loads(next(work.glob(f"checkpoint-*/{STATE_FILE}")).read_text())["settings"]
+    assert resumed(work, settings) is not None
+    for part in ("warm_start.json", "start/model.safetensors"):
+        (work / part).rename(tmp_path / "elsewhere")
+        assert resumed(work, settings) is None
+        (tmp_path / "elsewhere").rename(work / part)
+    (work / "start" / "model.safetensors").unlink()
+    assert train("dpo", **more)["updates"] == 4
 
 
 @needs_trl

@@ -137,7 +137,7 @@ def keep_checkpoints(checkpoints: Path, work: Path) -> None:
     """Let the stage write its checkpoints where the service keeps them, without those torn when a machine was taken.
 
     A folder with a dot in front was still being written. Each torn folder goes alone: a stage passes over a checkpoint
-    that lacks a file of its own or the best weights that it names.
+    that lacks a file of its own, the best weights that it names or the model that its training started from.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     work.symlink_to(checkpoints.resolve())

@@ -36,10 +36,8 @@ from preceptor.policy.preference_data import (
 from preceptor.policy.prompts import prompts_of
 from preceptor.policy.rollout import Prompt
 from preceptor.policy.trl_start import TrainedNetworks, prepare_start, scale_of_scores
-from preceptor.policy.trl_state import metrics_of, resumed
+from preceptor.policy.trl_state import START, metrics_of, resumed
 from preceptor.policy.trl_trainers import Reward, freeze_below, offline_trainer, online_trainer, require_trl, reward_of
-
-_START = "start"
 
 
 def build_with_trl(
@@ -69,7 +67,7 @@ def build_with_trl(
     settings = training_settings(config, base, reward_model, preferences)
     texts, kept_back = prompts_of(config, reward_model)
     left = resumed(work_dir, settings)
-    start = work_dir / _START
+    start = work_dir / START
     with quiet_transformers(), quiet_trl(progress, is_canceled):
         if left is None:
             shutil.rmtree(start, ignore_errors=True)

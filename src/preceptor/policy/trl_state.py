@@ -13,13 +13,17 @@ from preceptor.policy.metrics import METRICS_FILE, read_metrics
 from preceptor.policy.trl_checkpoint import WHOLE
 
 STATE_FILE = "preceptor_state.json"
+START = "start"  # the folder of the model that training starts from, which is also the reference
 
 
 def resumed(work_dir: Path, settings: dict[str, Any]) -> tuple[Path, RunState] | None:
     """The newest whole checkpoint and where it stands; one without our file was cut off, or its copy was.
 
-    Raises ConflictError where it was made under other settings.
+    Without the start, whose copy may be cut off too, there is nothing to go on with. Raises ConflictError where it was
+    made under other settings.
     """
+    if not (any((work_dir / START).glob("model*.safetensors")) and (work_dir / WARM_START_FILE).is_file()):
+        return None
     parts = (STATE_FILE, *WHOLE)
     found: list[tuple[int, Path, dict[str, Any]]] = []
     for path in work_dir.glob("checkpoint-*"):
