@@ -49,6 +49,17 @@ def test_only_training_pairs_whose_answers_differ_are_learned_from_and_each_once
     assert [one.prompt for one in load_pairs(written(tmp_path / "p", rows))] == ["A fever?", "A cough?"]
 
 
+def test_a_pair_teaches_what_its_label_says(tmp_path: Path) -> None:
+    rows = [pair(f"{label}?") for label in (1, 0.9, 0.5, 0.2)]
+    for row, label in zip(rows, (1, 0.9, 0.5, 0.2), strict=True):
+        row["metadata"]["label"] = label
+    found = [(one.prompt, one.chosen, one.rejected) for one in load_pairs(written(tmp_path / "p", rows))]
+    assert found == [("1?", "Yes.", "No."), ("0.9?", "Yes.", "No."), ("0.2?", "No.", "Yes.")]  # a tie teaches nothing
+    rows[1]["metadata"]["label"] = "sure"
+    with pytest.raises(InputError, match=r"line 2: metadata\.label"):
+        load_pairs(written(tmp_path / "q", rows))
+
+
 def test_equal_thumbs_of_several_raters_all_count(tmp_path: Path) -> None:
     rows = [thumb(True), thumb(True), thumb(False), thumb(False, split="validation")]
     assert [one.label for one in load_thumbs(written(tmp_path / "t", rows))] == [True, True, False]

@@ -75,6 +75,14 @@ def test_chosen_answers_come_from_the_training_split(tmp_path: Path) -> None:
     assert load_chosen(_write(tmp_path / "c.jsonl", rows)) == [("a", "x"), ("c", "w")]
 
 
+def test_the_answer_to_imitate_is_the_one_that_a_label_prefers(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": prompt, "chosen": "x", "rejected": "y", "metadata": {"label": label}}
+        for prompt, label in (("a", 0.8), ("b", 0.5), ("c", 0.2), ("d", None))
+    ]
+    assert load_chosen(_write(tmp_path / "c.jsonl", rows)) == [("a", "x"), ("c", "y"), ("d", "x")]
+
+
 @pytest.mark.parametrize(("corrections", "taken"), [(10, 10), (9, 12)])
 def test_corrections_are_preferred_where_there_are_enough(tmp_path: Path, corrections: int, taken: int) -> None:
     rows: list[dict[str, Any]] = [

@@ -12,6 +12,7 @@ from preceptor.files.jsonl import read_jsonl, text_field
 from preceptor.policy.config import PolicyConfig
 
 _ENOUGH_CORRECTIONS = 10
+_TIE = 0.5  # the label of a pair without a better answer
 
 
 def prompts_of(config: PolicyConfig, reward_model: Path) -> tuple[list[str], list[str]]:
@@ -62,7 +63,7 @@ def load_held_out(path: Path, *, most: int, seed: int) -> list[str]:
 
 
 def load_chosen(path: Path) -> list[tuple[str, str]]:
-    """Distinct (prompt, chosen) pairs of the training split of a preferences file.
+    """Distinct (prompt, chosen) pairs of the training split of a preferences file, without its ties.
 
     Where clinicians wrote at least ten corrections, only these are taken: an answer that merely was the better of two
     may still be poor.
@@ -72,7 +73,9 @@ def load_chosen(path: Path) -> list[tuple[str, str]]:
     taken = corrections if len(corrections) >= _ENOUGH_CORRECTIONS else rows
     return list(
         dict.fromkeys(
-            (text_field(path, number, row, "prompt"), text_field(path, number, row, "chosen")) for number, row in taken
+            (text_field(path, number, row, "prompt"), text_field(path, number, row, sides[0]))
+            for number, row in taken
+            if (sides := sides_of(path, number, row))
         )
     )
 
@@ -82,6 +85,20 @@ def _sample(prompts: list[str], *, most: int, seed: int) -> list[str]:
         return prompts
     kept = np.sort(np.random.default_rng(seed).choice(len(prompts), most, replace=False))
     return [prompts[int(i)] for i in kept]
+
+
+def sides_of(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str] | None:
+    """The fields of a pair's better answer and of the other, as its `metadata.label` says; None of a tie.
+
+    Raises InputError naming file and line where the label is no number from 0 to 1.
+    """
+    label = metadata_of(row).get("label")
+    label = 1.0 if label is None else label
+    if isinstance(label, bool) or not isinstance(label, int | float) or not 0 <= label <= 1:
+        raise InputError(f"{path}, line {number}: metadata.label must be a number from 0 to 1, 0.5 for a tie.")
+    if label == _TIE:
+        return None
+    return ("chosen", "rejected") if label > _TIE else ("rejected", "chosen")
 
 
 def metadata_of(row: dict[str, Any]) -> dict[str, Any]:
