@@ -105,6 +105,15 @@ def test_ready_ties_stay_ties_and_lie_with_the_pairs_of_their_prompt(tmp_path: P
     assert prepared.judgements == 7
 
 
+def test_a_ready_pair_keeps_how_sure_its_label_is_and_has_the_better_answer_as_chosen(tmp_path: Path) -> None:
+    rows = [pair(n, metadata={"label": label}) for n, label in enumerate((1, 0.75, 0.25, None))]
+    made = prepare_file(write(tmp_path / "pairs.jsonl", rows)).pair_rows()
+    found = {row["prompt"]: (row["chosen"][:2], row["metadata"].get("label", 1)) for row in made}
+    assert found == {
+        "Question 0?": ("Se", 1), "Question 1?": ("Se", 0.75), "Question 2?": ("No", 0.75), "Question 3?": ("Se", 1),
+    }  # fmt: skip
+
+
 def test_a_file_of_ties_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ties\.jsonl: every row is a tie"):
         prepare_file(write(tmp_path / "ties.jsonl", [tie(n) for n in range(4)]))
@@ -130,6 +139,7 @@ def test_a_split_that_parts_one_prompt_is_made_anew(tmp_path: Path) -> None:
         (json.dumps(pair(1, chosen=" ")) + "\n", InputError, "line 1: the field 'chosen' is empty"),
         (json.dumps(pair(1, metadata=[])) + "\n", InputError, "line 1: the field 'metadata'"),
         (json.dumps(pair(1, metadata={"split": "dev"})) + "\n", InputError, "line 1: metadata.split"),
+        (json.dumps(pair(1, metadata={"label": 2})) + "\n", InputError, "line 1: metadata.label"),
         (json.dumps(feedback(1, 7)) + "\n", InputError, "line 1: 'rating'"),
         (
             json.dumps(feedback(1, 5, agent_response=3)) + "\n",

@@ -144,7 +144,7 @@ def explain_none(judgements: Iterable[Judgement]) -> str:
 
 
 def pair_row(pair: Pair, split: Split) -> dict[str, Any]:
-    """Return one row as it is written and trained on; the metadata of a tie have its label too."""
+    """Return one row as it is written and trained on; its metadata have the label too where that is not 1."""
     metadata: dict[str, Any] = {
         "split": split,
         "margin": pair.margin,

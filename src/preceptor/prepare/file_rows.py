@@ -86,13 +86,19 @@ def _pair(path: Path, number: int, row: dict[str, Any], raters: dict[str, str]) 
     if split is not None and split not in SPLITS:
         raise InputError(f"{path}, line {number}: metadata.split must be one of {', '.join(SPLITS)}.")
     rater = known.get("rater", known.get("clinician_id"))
+    label = _number(path, number, known, "label", 1.0)
+    if label > 1:
+        raise InputError(f"{path}, line {number}: metadata.label must be a number from 0 to 1, {TIE} for a tie.")
+    chosen, rejected = text_field(path, number, row, "chosen"), text_field(path, number, row, "rejected")
+    if label < TIE:  # more likely the other way round
+        label, chosen, rejected = 1.0 - label, rejected, chosen
     pair = Pair(
         prompt=text_field(path, number, row, "prompt"),
-        chosen=text_field(path, number, row, "chosen"),
-        rejected=text_field(path, number, row, "rejected"),
+        chosen=chosen,
+        rejected=rejected,
         margin=_number(path, number, known, "margin", 0.0),
         weight=_number(path, number, known, "weight", 1.0),
-        label=TIE if known.get("label") == TIE else 1.0,
+        label=label,
         instrument="comparison",
         rater=_rater(rater, raters),
         agent_name=known["agent_name"] if isinstance(known.get("agent_name"), str) else None,

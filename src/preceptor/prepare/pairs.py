@@ -55,7 +55,8 @@ class Judgement:
 class Pair:
     """A training row. `margin` is how much better at least, `weight` what it counts.
 
-    `label` is how likely `chosen` is the better answer: 1, or 0.5 for a tie, where the order of both says nothing.
+    `label` is how likely `chosen` is the better answer: 1 unless a file of ready pairs was less sure, or 0.5 for a tie,
+    where the order of both says nothing.
     """
 
     prompt: str
