@@ -161,6 +161,10 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(
         (("policy", "--reward-model", "r", "--caution=-1"), "preceptor: --caution: it should be greater than"),
         (("evaluate", "--policy", "p", "--reward-model", "r", "--dataset", "d", "--n-prompts", "1"), "--n-prompts: it"),
         (("demo", "--cases", "5"), "preceptor: --cases: it should be greater than"),
+        (
+            ("release", "gate", "--policy", "p", "--report", "r", "--gates.max-kl", "0"),
+            "preceptor: --gates.max-kl: it should be greater than",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_named(

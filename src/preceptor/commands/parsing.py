@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, field, make_dataclass
+from dataclasses import MISSING, asdict, field, make_dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ValidationError
@@ -28,21 +28,32 @@ def configure(configs: Sequence[type[BaseModel]], words: list[str], *, prog: str
     """
     import tyro
 
+    line = _line(configs)
+    parsed = asdict(tyro.cli(line, args=words, prog=f"preceptor {prog}", config=(tyro.conf.AvoidSubcommands,)))
+    try:
+        return [config(**{name: parsed[name] for name in config.model_fields}) for config in configs]
+    except ValidationError as error:
+        named, reason = first_problem(error)
+        flag = f"--{named.replace('_', '-')}: " if named.partition(".")[0] in parsed else ""
+        print(f"preceptor: {flag}{reason}. `preceptor {prog} --help` explains the options.", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _line(configs: Sequence[type[BaseModel]]) -> Any:
+    """A dataclass with the fields of all `configs`, which refuses no value of its own; nested configs likewise."""
+    import tyro
+
     fields: list[tuple[str, Any, Any]] = []
     for config in configs:
         for name, info in config.model_fields.items():
+            kind: Any = info.annotation
             default = MISSING if info.is_required() else info.get_default()
-            described = Annotated[info.annotation, tyro.conf.arg(help=info.description)]  # type: ignore[name-defined]
+            if isinstance(default, BaseModel):
+                kind = _line([type(default)])
+                default = kind(**dict(default))
+            described = Annotated[kind, tyro.conf.arg(help=info.description)]
             fields.append((name, described, field(default=default)))
-    line = make_dataclass("Line", fields, kw_only=True, namespace={"__doc__": configs[-1].__doc__})
-    parsed: Any = tyro.cli(line, args=words, prog=f"preceptor {prog}", config=(tyro.conf.AvoidSubcommands,))
-    try:
-        return [config(**{name: getattr(parsed, name) for name in config.model_fields}) for config in configs]
-    except ValidationError as error:
-        named, reason = first_problem(error)
-        flag = f"--{named.replace('_', '-')}: " if any(named == name for name, *_ in fields) else ""
-        print(f"preceptor: {flag}{reason}. `preceptor {prog} --help` explains the options.", file=sys.stderr)
-        raise SystemExit(2) from None
+    return make_dataclass("Line", fields, kw_only=True, frozen=True, namespace={"__doc__": configs[-1].__doc__})
 
 
 def choose(actions: Actions, words: list[str], *, prog: str) -> Any:
