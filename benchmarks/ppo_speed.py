@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=48, help="Tokens of an answer.")
     parser.add_argument("--precision", choices=tuple(PRECISION), default="float32")
     parser.add_argument(
-        "--layers", type=int, nargs="+", default=[3, 6], help="Top layers trained, a `hydra` side each."
+        "--layers", type=int, nargs="+", help="Top layers trained, a `hydra` side each (default: a quarter and half)."
     )
     parser.add_argument("--side", choices=("full", "hydra"), help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", help='Measure these sides only, like "full" or "hydra 3".')

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +63,19 @@ def test_a_benchmark_without_what_it_needs_is_skipped_in_a_sentence(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("skipped: ")
     assert line.endswith(".")
+
+
+@pytest.mark.parametrize(("words", "layers"), [((), [1, 2]), (("--size", "small"), [3, 6]), (("--layers", "3"), [3])])
+def test_a_quarter_and_half_of_the_layers_are_trained_unless_others_are_named(
+    words: tuple[str, ...], layers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    numbers = dict.fromkeys(("peak_mb", "optimize_gflop", "peak_gflops"), 1.0)
+    rows = {"seconds": [1.0, 1.0], "optimize_seconds": [1.0], "steps": [1.0]}
+    done = SimpleNamespace(stdout=f"RESULT {json.dumps(numbers | rows)}\n")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: (started.append(command), done)[1])
+    _start("ppo_speed", monkeypatch, *words)
+    assert [int(side[side.index("--layers") + 1]) for side in started if "hydra" in side] == layers
 
 
 @pytest.mark.parametrize("marked_first", [True, False])  # a loop marks where a roll-out begins, or where its passes end
