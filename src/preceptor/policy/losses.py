@@ -2,7 +2,7 @@
 
 Tensors are (B, R): B answers, R answer tokens, with a mask that is 1 on real tokens. References: PPO, Schulman
 et al. 2017 (arXiv:1707.06347); GAE, Schulman et al. 2016 (arXiv:1506.02438); KL to a reference and its
-controller, Ziegler et al. 2019 (arXiv:1909.08593); estimators k1 and k3, Schulman 2020
+controller, Ziegler et al. 2019 (arXiv:1909.08593); estimator k1, Schulman 2020
 (http://joschu.net/blog/kl-approx.html).
 """
 
@@ -49,12 +49,6 @@ def masked_whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> T
 def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """log p - log q by token: unbiased, may be negative; the one to use inside a reward."""
     return logprobs - ref_logprobs
-
-
-def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """exp(log q - log p) - 1 - (log q - log p) by token: unbiased too, never negative, less variance."""
-    difference = (ref_logprobs - logprobs).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
-    return difference.exp() - 1 - difference
 
 
 def approx_kl(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -117,8 +111,7 @@ def importance_weights(logprobs: Tensor, sampled: Tensor, mask: Tensor, *, cap: 
     much likelier training holds them; the cap keeps the variance finite (truncated importance sampling, Ionides 2008,
     doi:10.1198/106186008X320456). Where both agree every weight is 1.
     """
-    difference = (logprobs - sampled).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
-    return difference.exp().clamp(max=cap) * mask
+    return (logprobs - sampled).exp().clamp(max=cap) * mask
 
 
 def policy_loss(
