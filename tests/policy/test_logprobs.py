@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from preceptor.policy.logprobs import frozen_logprobs, token_logprobs
+from preceptor.policy.logprobs import frozen_logprobs, sum_words, token_logprobs
 
 
 def _inputs(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -41,11 +41,33 @@ def test_a_frozen_output_matrix_gets_no_gradient() -> None:
     assert head.grad is None
 
 
-def test_chunks_do_not_change_the_result() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_chunks_do_not_change_the_result(temperature: float) -> None:
     hidden, head, tokens = _inputs()
-    whole = frozen_logprobs(hidden, head, tokens)
-    torch.testing.assert_close(frozen_logprobs(hidden, head, tokens, chunk=3), whole)
-    torch.testing.assert_close(whole, _plain(hidden, head, tokens, 1.0), rtol=1e-5, atol=1e-5)
+    whole = frozen_logprobs(hidden, head, tokens, temperature=temperature)
+    torch.testing.assert_close(frozen_logprobs(hidden, head, tokens, temperature=temperature, chunk=3), whole)
+    torch.testing.assert_close(whole, _plain(hidden, head, tokens, temperature), rtol=1e-5, atol=1e-5)
+
+
+def test_logits_that_no_exponential_holds_give_finite_log_probabilities() -> None:
+    hidden, head, tokens = _inputs()
+    expected = _plain(100 * hidden, head, tokens, 1.0)
+    assert float((100 * hidden @ head.T).max()) > 500
+    torch.testing.assert_close(frozen_logprobs(100 * hidden, head, tokens), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_the_own_logit_of_a_word_is_exact_in_bfloat16_too() -> None:
+    hidden, head, _ = _inputs()
+    words = torch.arange(len(head))  # of one state, so that what the rest sums to is the same for all
+    found = frozen_logprobs(hidden[:1].expand(len(head), -1), head, words, precision="bfloat16")
+    exact = (hidden[:1].bfloat16().float() @ head.bfloat16().float().T)[0]
+    torch.testing.assert_close(found - found[0], exact - exact[0], rtol=0, atol=1e-4)
+
+
+def test_many_words_are_summed_beyond_the_digits_of_bfloat16() -> None:
+    values = torch.zeros(1, 1024, dtype=torch.bfloat16)
+    values[0, :256] = values[0, 256] = values[0, 512] = values[0, 768] = 1.0
+    assert sum_words(values).tolist() == [259.0]  # bfloat16 holds 258 and 260
 
 
 def test_bfloat16_stays_near_float32() -> None:
