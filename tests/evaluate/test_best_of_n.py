@@ -45,7 +45,8 @@ def test_the_order_of_equal_scores_changes_nothing() -> None:
 
 def test_a_constant_reward_model_gains_nothing() -> None:
     values = np.array([[1.0, 2.0, 6.0]])
-    assert expected_best(np.zeros((1, 3)), 3, values=values)[0] == pytest.approx(3)
+    for n in (1, 2, 3):
+        assert expected_best(np.zeros((1, 3)), n, values=values)[0] == pytest.approx(3)
 
 
 def test_the_kl_is_that_of_a_simulated_choice() -> None:
@@ -65,6 +66,8 @@ def test_the_curve_rises_in_score_and_kl_and_leaves_out_sizes_without_enough_ans
     assert points[-1].judged is not None
     assert points[-1].judged.estimate == pytest.approx(-points[-1].score.estimate)
     assert points[0].score.low < points[0].score.estimate < points[0].score.high
+    assert points[0].judged is not None
+    assert points[0].judged.low == pytest.approx(-points[0].score.high)
 
 
 @pytest.mark.parametrize("n", [0, 5])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from preceptor.evaluate.best_of_n import kl_of_best_of_n
-from preceptor.evaluate.frontier import frontier, training_path
+from preceptor.evaluate.frontier import frontier, table, training_path
 
 BASELINE = np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 4.0, 4.0, 4.0]])  # best of 4: 3 and 4; mean 1.5 and 4
 
@@ -39,6 +39,15 @@ def test_the_gold_judge_decides_where_there_is_one_and_the_reward_model_still_ch
     assert found["best_of_n"][3]["gold"]["estimate"] == pytest.approx((-3 - 4) / 2)
     assert found["against"]["judge"] == "gold"
     assert found["against"]["estimate"] == pytest.approx(3.5)
+
+
+def test_several_answers_of_the_candidate_count_by_their_mean_with_both_judges() -> None:
+    candidate, gold = np.array([[1.0, 3.0], [0.0, 2.0]]), np.array([[5.0, 7.0], [1.0, 3.0]])
+    found = frontier(candidate, BASELINE, kl=0.0, golden=(gold, BASELINE + 1), seed=0)
+    assert found["candidate"]["reward"]["estimate"] == pytest.approx(1.5)
+    assert found["candidate"]["gold"]["estimate"] == pytest.approx(4.0)
+    assert found["against"]["estimate"] == pytest.approx(4.0 - (2.5 + 5.0) / 2)  # gold less gold, not the reward
+    assert table([1, 2, 3, 4, 5, 6], each=2).tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(("kl", "drawn"), [(None, BASELINE), (float("nan"), BASELINE), (3.0, BASELINE[:, :1])])

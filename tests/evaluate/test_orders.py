@@ -26,6 +26,12 @@ def test_a_judge_that_only_likes_the_first_place_decides_nothing() -> None:
     assert order["turned"] == 40
 
 
+def test_a_judge_that_tells_nothing_apart_is_not_one_that_turns() -> None:
+    outcomes, order = judge_in_both_orders(lambda *_: ["tie"] * 40, PROMPTS, CANDIDATE, BASELINE, seed=0)
+    assert outcomes.tolist() == [0.5] * 40
+    assert (order["first_place_wins"]["estimate"], order["turned"]) == (0.5, 0)
+
+
 def test_a_preference_for_the_first_place_does_not_hide_the_better_answer() -> None:
     rng = np.random.default_rng(0)
     better = {text for text in CANDIDATE if rng.random() < 0.5}  # the candidate is clearly better in about half
@@ -54,6 +60,9 @@ def test_verdicts_of_people_are_looked_up_in_both_orders_and_put_to_a_vote(tmp_p
     outcomes, order = judge_in_both_orders(verdicts_judge(path), ["p"], ["new"], ["old"], seed=0)
     assert outcomes.tolist() == [1.0]
     assert order["turned"] == 0
+    path.write_text("".join(json.dumps({**one, "preferred": "second"}) + "\n" for one in rows[1:]) + path.read_text())
+    outcomes, order = judge_in_both_orders(verdicts_judge(path), ["p"], ["new"], ["old"], seed=0)
+    assert (outcomes.tolist(), order["turned"]) == ([0.5], 1)  # three of five now say "second", in both orders
     path.write_text(json.dumps(rows[0]) + "\n")
     with pytest.raises(DataError, match="judged twice"):
         judge_in_both_orders(verdicts_judge(path), ["p"], ["new"], ["old"], seed=0)

@@ -38,6 +38,19 @@ def test_answers_to_one_prompt_are_one_piece_of_evidence() -> None:
     assert found["standard_error"] == pytest.approx(np.std([1, 2, 3, 4], ddof=1) / 2)
 
 
+def test_a_prompt_with_more_answers_weighs_no_more_than_another() -> None:
+    more = [row for row in rows(2, 4) for _ in range(3 if row["prompt"] == "p0" else 1)]
+    found = along_training(more, [4, 4, 4, 0, 0, 0, 8, 8, 8, 0, 0, 0], published=0)
+    assert [look["gold"] for look in found["looks"]] == [1.0, 2.0]
+    assert found["drop"] == 1.0
+
+
+def test_without_any_spread_at_the_peak_a_drop_is_no_number_of_standard_errors() -> None:
+    gold = [0, 0, 0, 0, 1, 1, 1, 1]
+    assert along_training(rows(2, 4), gold, published=0)["drop_in_se"] is None
+    assert along_training(rows(2, 4), gold, published=5)["drop_in_se"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("given", "published", "reason"),
     [

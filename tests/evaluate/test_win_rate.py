@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from preceptor.errors import DataError
 from preceptor.evaluate.win_rate import (
@@ -70,6 +71,32 @@ def test_a_candidate_that_is_better_at_every_length_still_wins() -> None:
     controlled = length_controlled_win_rate(outcomes, lengths, list(range(200)), seed=0)
     assert controlled.estimate == pytest.approx(outcomes.mean(), abs=0.02)
     assert controlled.low > 0.6
+
+
+def test_the_win_rate_at_equal_length_is_the_minimum_of_its_stated_loss_in_every_unit_of_length() -> None:
+    rng = np.random.default_rng(5)
+    lengths = rng.normal(5, 10, size=30)
+    outcomes = (lengths + rng.normal(0, 3, size=30) > 0).astype(float)  # length decides nearly all
+    x = lengths / lengths.std()
+
+    def loss(beta: np.ndarray) -> float:
+        margins = beta[0] + beta[1] * x
+        fit = outcomes @ np.logaddexp(0, -margins) + (1 - outcomes) @ np.logaddexp(0, margins)
+        one_of_each = np.logaddexp(0, -beta[0]) + np.logaddexp(0, beta[0])
+        return float(fit + one_of_each + 0.05 * beta[1] ** 2)
+
+    expected = 1 / (1 + np.exp(-minimize(loss, np.zeros(2), tol=1e-10).x[0]))
+    for unit in (1.0, 0.001):
+        found = length_controlled_win_rate(outcomes, unit * lengths, list(range(30)), seed=0, draws=2)
+        assert found.estimate == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_interval_at_equal_length_holds_95_in_100_draws_and_one_prompt_has_none() -> None:
+    outcomes = [1.0, 0.0] * 100
+    found = length_controlled_win_rate(outcomes, [0.0] * 200, list(range(200)), seed=0)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(202), rel=0.1)
+    alone = length_controlled_win_rate([1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0], ["p"] * 4, seed=0)
+    assert (alone.estimate, alone.low, alone.high) == (0.25, -np.inf, np.inf)
 
 
 @pytest.mark.parametrize("outcomes", [[1.0] * 12, [0.5] * 12])

@@ -96,7 +96,7 @@ def _best_at(chosen_by: FloatArray, worth: FloatArray, kl: float) -> tuple[Float
     """
     sizes = np.arange(1, chosen_by.shape[1] + 1)
     distances = np.array([kl_of_best_of_n(int(n)) for n in sizes])
-    place = float(np.interp(max(kl, 0.0), distances, sizes.astype(np.float64)))
+    place = float(np.interp(kl, distances, sizes.astype(np.float64)))
     low = int(np.floor(place))
     high = min(low + 1, int(sizes[-1]))
     part = place - low
