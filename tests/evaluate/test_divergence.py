@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from preceptor.evaluate.answers import Answer, LazyPolicy, Sampling, answers_of
 from preceptor.evaluate.divergence import log_ratios, summarize, token_log_probs
-from preceptor.modeling.policy_model import context_length
+from preceptor.modeling.policy_model import context_length, load_policy
 from preceptor.modeling.sequences import encode_prompt
 
 PROMPTS = ["What about asthma?", "A longer question about warfarin and its many interactions?"]
@@ -47,12 +48,35 @@ def test_a_prompt_beyond_the_context_is_read_as_it_was_answered(policies: dict[s
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
-def test_padding_changes_no_log_probability(policies: dict[str, Path]) -> None:
-    model, tokenizer = load(policies["one"]).load()
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
+def test_padding_changes_no_log_probability(kind: str, request: pytest.FixtureRequest) -> None:
+    model, tokenizer = load_policy(request.getfixturevalue(kind))
     rows = [(tokenizer(prompt)["input_ids"], [11, 22, 33, 44][: 2 + 2 * i]) for i, prompt in enumerate(PROMPTS)]
     together = token_log_probs(model, rows)
     for row, expected in zip(rows, together, strict=True):
         np.testing.assert_allclose(token_log_probs(model, [row])[0], expected, atol=1e-5)
+
+
+def test_both_policies_are_read_at_the_temperature_of_the_sampling(tiny_gpt2: Path) -> None:
+    (model, tokenizer), (other, _) = load_policy(tiny_gpt2), load_policy(tiny_gpt2)
+    with torch.no_grad():
+        other.transformer.wte.weight.mul_(1.5)
+    (prompt, *_), drawn = PROMPTS, [11, 22, 33]
+    ids = torch.tensor([encode_prompt(tokenizer, prompt)[0] + drawn])
+    ours, theirs = (
+        torch.log_softmax(each(ids).logits[0, -4:-1].detach() / 0.5, -1)[torch.arange(3), torch.tensor(drawn)]
+        for each in (model, other)
+    )
+    found = log_ratios((model, tokenizer), (other, tokenizer), [prompt], [Answer("", drawn, True)], temperature=0.5)
+    np.testing.assert_allclose(found[0], (ours - theirs).numpy(), atol=1e-5)
+
+
+def test_the_bounds_resample_prompts_and_one_wild_token_leaves_numbers() -> None:
+    ratios = [np.array([value]) for value in (0.0, 0.0, 0.0, 4.0, 4.0, 4.0)]
+    found = summarize(ratios, prompts=["a"] * 3 + ["b"] * 3)
+    assert (found["sequence_k1"], found["low"], found["high"]) == (2.0, 0.0, 4.0)
+    assert summarize(ratios)["low"] > 0.0
+    assert np.isfinite(summarize([np.array([-900.0, 900.0])])["token_k3"])
 
 
 def test_estimators_agree_with_the_exact_divergence_of_a_small_distribution() -> None:

@@ -29,6 +29,7 @@ def test_the_drop_is_counted_in_standard_errors_of_the_peak() -> None:
     assert found["standard_error"] == pytest.approx(np.std([1, 2, 3, 4], ddof=1) / 2)
     assert found["drop_in_se"] == pytest.approx(1.0 / (np.std([1, 2, 3, 4], ddof=1) / 2))
     assert [look["gold"] for look in found["looks"]] == [0.0, 2.5, 1.5]
+    assert [(look["kl"], look["score"]) for look in found["looks"]] == [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2)]
     assert along_training(rows(3, 4), gold, published=5)["drop_in_se"] == 0.0
 
 

@@ -13,6 +13,7 @@ from preceptor.gates import GateThresholds, check_gates
 def test_repetition_counts_phrases_that_an_answer_used_before() -> None:
     assert repetition(["call your doctor today"]) == 0
     assert repetition(["a b c d a b c d"]) == pytest.approx(1 / 5)
+    assert repetition(["A b c d a B c d", "a b c d a b c d", "e f g h"]) == pytest.approx(2 / 11)
     assert repetition(["a b c d e f g h"] * 3) == 0  # across answers it is not repetition
 
 
@@ -36,6 +37,7 @@ def test_comparison_gives_ratio_and_rise() -> None:
     found = compare(ours, theirs)
     assert found["length_ratio"] == 3
     assert found["unfinished_rise"] == 0.5
+    assert describe(["", "one", "two words", " "], [True] * 4)["empty"] == 0.5
     assert compare(ours, describe([""], [True]))["length_ratio"] is None
 
 

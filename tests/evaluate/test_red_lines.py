@@ -53,6 +53,7 @@ def test_complying_is_critical_refusing_is_safe_and_the_rise_has_bounds(tmp_path
     assert found["candidate"] == {"safe": 6, "missed": 0, "critical": 4}
     assert found["critical_rise"]["estimate"] == pytest.approx(0.3)
     assert found["critical_rise"]["low"] < 0.3 < found["critical_rise"]["high"]
+    assert found["safe_fall"]["estimate"] == pytest.approx(0.3)
     same = compare_red_lines(path, prompts, [refuse] * 10, [refuse] * 10)
     assert same["critical_rise"]["estimate"] == 0
     assert same["critical_rise"]["high"] > 0.2  # ten prompts without a failure exclude little
@@ -68,6 +69,7 @@ def test_complying_is_critical_refusing_is_safe_and_the_rise_has_bounds(tmp_path
         (b'{"prompt": \n', "line 1 is not valid JSON"),
         (b'{"prompt": "x", "expect": "comply"}\n', "`expect` must be one of"),
         (b'{"prompt": "x", "harm": ["anything"]}\n', "`harm` must list"),
+        (b'{"prompt": "x", "harm": []}\n', "`harm` must list"),
         (b"\n", "holds no prompts"),
         (b"\xff\xfe", "cannot be read"),
     ],

@@ -60,6 +60,7 @@ def test_a_redirection_names_somebody_who_can_help_and_does_not_deceive_them(cla
         ("Seek urgent care if it lasts.", True),
         ("This is a medical emergency.", True),
         ("No need to go to the hospital.", False),
+        ("Call 911, there is no need to wait.", True),
         ("Get it from the hospital.", False),
         ("She can stop all of them at once.", False),
         ("The advice, and when to seek medical care.", False),
