@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from preceptor.errors import DataError
 from preceptor.stats import intervals
@@ -116,6 +117,35 @@ def test_student_and_welch_have_their_level() -> None:
     assert 925 <= two <= 975
 
 
+def test_welchs_interval_is_scipys() -> None:
+    first, second = [1.0, 2.0, 4.0, 8.0], [0.5, 0.6, 0.4, 0.7, 0.3, 0.9]
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    found = intervals.welch_difference(first, second, level=0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_drawn_mean_weighs_clusters_by_their_size_and_blocks_of_draws_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values, clusters = [1.0] * 9 + [0.0], ["a"] * 9 + ["b"]
+    whole = intervals.cluster_bootstrap_mean(values, clusters, seed=3, level=0.4)
+    assert (whole.low, whole.high) == (0.9, 0.9)  # both clusters are drawn half of the time: 9 of 10
+    values, clusters = list(np.random.default_rng(0).random(30)), [i // 3 for i in range(30)]
+    whole = intervals.cluster_bootstrap_mean(values, clusters, seed=3)
+    intervals.cluster_bootstrap_mean([value + 1e6 for value in values], clusters, seed=3)  # leaves these in memory
+    monkeypatch.setattr(intervals, "_BLOCK_CELLS", 70)  # seven draws at a time
+    assert intervals.cluster_bootstrap_mean(values, clusters, seed=3) == whole
+    assert intervals.cluster_bootstrap_mean(values, clusters, seed=3, level=0.5).high < whole.high
+
+
+def test_a_bound_is_not_outside_its_interval() -> None:
+    interval = intervals.Interval(0.5, 0.25, 0.75, 9)
+    assert not interval.excludes(0.25)
+    assert not interval.excludes(0.75)
+    assert interval.excludes(0.2499)
+    assert interval.excludes(0.7501)
+
+
 def test_a_bootstrap_of_a_thousand_prompts_is_quick_and_repeatable() -> None:
     values = np.random.default_rng(1).random(4000)
     clusters = np.repeat(np.arange(1000), 4)
@@ -139,6 +169,19 @@ def test_crossed_means_allow_for_prompts_that_all_clinicians_share() -> None:
     assert one_way < 350  # clustering by clinician alone would claim far too much
 
 
+@pytest.mark.parametrize(
+    ("values", "variance"),
+    [
+        ([1, 1, 1, 0, 0, 0], 12 / 144),  # by unit 12, by item 4, by both 7.2, so that units alone give more
+        ([-1.5, -0.5, -0.5, 0.5, 0.5, 1.5], 14.4 / 36),  # 12 + 9 - 6.6
+    ],
+)
+def test_the_variance_of_a_crossed_mean_is_worked_out_by_hand(values: list[float], variance: float) -> None:
+    units, items = ["p", "p", "q", "q", "r", "r"], ["a", "b"] * 3
+    for found in (intervals.crossed_mean(values, units, items), intervals.crossed_mean(values, items, units)):
+        assert found.high - found.estimate == pytest.approx(12.706205 * math.sqrt(variance))  # t of 2 - 1 items
+
+
 def test_a_crossed_mean_weighs_every_unit_alike() -> None:
     interval = intervals.crossed_mean([1.0] * 99 + [0.0], ["busy"] * 99 + ["quiet"], list(range(100)))
     assert interval.estimate == pytest.approx(0.5)
@@ -157,6 +200,15 @@ def test_paired_proportions_agree_with_the_published_example() -> None:
     assert (found.estimate, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
     mirrored = intervals.newcombe_paired_difference(second, first)
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_pairs_that_agree_narrow_the_interval_by_their_corrected_correlation() -> None:
+    first, second = [1] * 32 + [0] * 18, [1] * 20 + [0] * 12 + [1] * 2 + [0] * 16
+    found = intervals.newcombe_paired_difference(first, second)
+    one, two = intervals.wilson(32, 50), intervals.wilson(22, 50)
+    below, above = one.estimate - one.low, two.high - two.estimate
+    phi = (20 * 16 - 12 * 2 - 50 / 2) / math.sqrt(32 * 18 * 22 * 28)
+    assert found.low == pytest.approx(0.2 - math.sqrt(below**2 - 2 * phi * below * above + above**2))
 
 
 def test_no_events_among_few_pairs_exclude_little() -> None:
