@@ -51,9 +51,10 @@ def test_a_model_goes_only_with_the_datasets_it_was_made_from(
     green, silent = make_dataset(home), make_dataset(home, None)
     reward = make_child(home, "reward_model", [green.id])
     require_artifact_deidentified(make_child(home, "policy", [reward.id], text='{"a": 1}'), store)
-    mixed = make_child(home, "policy", [reward.id, silent.id], text='{"b": 1}')
-    with pytest.raises(GateRefused, match=silent.id):
-        require_artifact_deidentified(mixed, store)
+    for parents in ([reward.id, silent.id], [silent.id, reward.id]):
+        mixed = make_child(home, "policy", parents, text=json.dumps(parents))
+        with pytest.raises(GateRefused, match=silent.id):
+            require_artifact_deidentified(mixed, store)
 
 
 def test_a_model_of_unknown_descent_stays(home: Settings, make_child: Make) -> None:
@@ -76,6 +77,9 @@ def test_a_file_goes_only_when_a_manifest_vouches_for_its_very_content(tmp_path:
         "files": {file.name: {"sha256": file_digest(file)}},
         "deidentification": {**GREEN, "recognizers": {SCRUBBER_VERSION: 3}},
     }
+    (tmp_path / "other.manifest.json").write_text('{"files": ')  # half-written, it vouches for nothing
+    with pytest.raises(GateRefused, match="no manifest"):
+        require_file_deidentified(file)
     (tmp_path / "preferences.jsonl.manifest.json").write_text(json.dumps(manifest))
     require_file_deidentified(file)
     file.write_text('{"prompt": "another"}\n')
