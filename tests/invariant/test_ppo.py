@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from preceptor.errors import DataError
 from preceptor.modeling.generate import pad_left
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.config import PolicyConfig
@@ -17,7 +18,15 @@ from preceptor.policy.layouts import make_networks
 from preceptor.policy.logprobs import token_logprobs
 from preceptor.policy.networks import Networks
 from preceptor.policy.optimize import make_optimizer, optimize
-from preceptor.policy.rollout import Answers, Prompt, Rollout, compute_targets, evaluate_answers, sample_answers
+from preceptor.policy.rollout import (
+    Answers,
+    Prompt,
+    Rollout,
+    compute_targets,
+    evaluate_answers,
+    sample_answers,
+    scale_of,
+)
 from preceptor.policy.sequences import pack
 
 PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12], [13, 14]]
@@ -103,6 +112,7 @@ def test_temperature_divides_the_logits(tiny_llama: Path) -> None:
     hidden, head = networks.policy(networks.features(sequences), sequences)
     doubled = token_logprobs(hidden * 2, head, sequences.tokens())
     torch.testing.assert_close(sequences.padded(doubled.detach()), rollout.logprobs, rtol=1e-4, atol=1e-4)
+    assert torch.equal(rollout.ref_logprobs, rollout.logprobs)  # nothing has moved yet
 
 
 @pytest.mark.parametrize("mode", ["hydra", "full"])
@@ -126,6 +136,98 @@ def test_one_batch_of_twelve_equals_four_accumulated_batches_of_three(mode: str,
     assert max(float((moved[0][name] - before[name]).abs().max()) for name in before) > 1e-4
     for name in moved[0]:
         torch.testing.assert_close(moved[0][name], moved[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_pass_in_which_target_kl_is_exceeded_is_the_last_and_means_are_over_what_was_seen(tiny_llama: Path) -> None:
+    config = _config(early_stopping=True, target_kl=0.4, ppo_epochs=3, mini_batch_size=3, cliprange_value=9.0)
+    networks = _networks(tiny_llama, config)
+    rollout, targets = _rollout(networks, config)
+    rollout.logprobs[:3] -= 1.0 * rollout.mask[:3]  # the answers to one prompt have a KL of 0.5 a token by now
+    optimizer = make_optimizer(networks, config)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    rng = np.random.default_rng(11)
+    first, second = rng.permutation(4).tolist(), rng.permutation(4).tolist()
+    assert first.index(0) == 2  # so that two steps are taken in the first pass
+    assert second.index(0) > 0  # and another would be in the second
+    metrics = optimize(networks, optimizer, rollout, targets, config, seed=11)
+    assert (metrics["policy/steps"], metrics["policy/stopped_early"]) == (2, 1)
+    tokens = rollout.sequences.lengths.sum(1).tolist()
+    seen = sum(tokens[group] for group in first[:3])
+    assert metrics["policy/approxkl_avg"] == pytest.approx(0.5 * tokens[0] / seen, rel=1e-3)
+    assert metrics["policy/clipfrac_avg"] <= tokens[0] / seen
+    mean = 1 + (np.e - 1) * tokens[0] / seen
+    square = 1 + (np.e**2 - 1) * tokens[0] / seen
+    assert metrics["val/ratio"] == pytest.approx(mean, rel=1e-3)
+    assert metrics["val/ratio_var"] == pytest.approx(square - mean**2, rel=1e-2)
+    stepped = torch.zeros_like(rollout.mask)
+    for group in first[:2]:
+        stepped[3 * group : 3 * group + 3] = rollout.mask[3 * group : 3 * group + 3]
+    error = 0.5 * float((((rollout.values - targets.returns) ** 2) * stepped).sum() / stepped.sum())
+    assert metrics["loss/value_avg"] == pytest.approx(error, rel=1e-3)
+
+
+def test_the_rate_rises_in_a_straight_line_to_what_was_asked_for(tiny_llama: Path) -> None:
+    for passes, share in ((3, 0.75), (5, 1.0)):
+        config = _config(ppo_epochs=passes, warmup_steps=4, learning_rate=1e-3, value_learning_rate=2e-3)
+        networks = _networks(tiny_llama, config)
+        optimizer = make_optimizer(networks, config)
+        optimize(networks, optimizer, *_rollout(networks, config), config, seed=0)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3 * share, 2e-3 * share])
+
+
+@pytest.mark.parametrize(("mode", "rate"), [("hydra", 1e-3), ("full", 1e-5)])
+def test_a_small_critic_learns_faster_than_a_whole_one(mode: str, rate: float, tiny_llama: Path) -> None:
+    config = _config(mode=mode, learning_rate=1e-5)
+    rates = [group["lr"] for group in make_optimizer(_networks(tiny_llama, config), config).param_groups]
+    assert rates == [1e-5, rate]
+
+
+@pytest.mark.parametrize("field", ["cliprange", "cliprange_value"])
+def test_policy_and_values_have_a_clip_range_each(field: str, tiny_llama: Path) -> None:
+    config = _config(ppo_epochs=1, **{"cliprange": 9.0, "cliprange_value": 9.0, field: 1e-3})
+    networks = _networks(tiny_llama, config)
+    rollout, targets = _rollout(networks, config)
+    rollout.logprobs[:] += 0.1 * rollout.mask
+    rollout.values[:] += 0.1 * rollout.mask
+    found = optimize(networks, make_optimizer(networks, config), rollout, targets, config, seed=0)
+    assert (found["policy/clipfrac_avg"] > 0) == (field == "cliprange")
+    assert (found["val/clipfrac_avg"] > 0) == (field == "cliprange_value")
+
+
+def test_a_gradient_that_is_no_number_is_refused_before_the_step(tiny_llama: Path) -> None:
+    config = _config(ppo_epochs=1)
+    networks = _networks(tiny_llama, config)
+    rollout, targets = _rollout(networks, config)
+    name, parameter = next(iter(networks.policy_parameters()))
+    parameter.register_hook(lambda gradient: gradient * float("nan"))
+    before = parameter.detach().clone()
+    with pytest.raises(DataError, match="not a number"):
+        optimize(networks, make_optimizer(networks, config), rollout, targets, config, seed=0)
+    assert torch.equal(parameter, before), name
+
+
+def test_targets_are_worked_out_by_hand() -> None:
+    config = _config(answers_per_prompt=2, gamma=0.9, lam=0.5, whiten_rewards=True)
+    mask, values = torch.tensor([[1.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.2, 0.4], [0.1, 0.0]])
+    logprobs, ref = torch.tensor([[-1.0, -2.0], [-3.0, 0.0]]), torch.tensor([[-1.5, -2.0], [-2.0, 0.0]])
+    rollout = Rollout(pack([[5]], [[[6, 7], [8]]]), torch.zeros(1), mask, logprobs, ref, values)
+    found = compute_targets(rollout, torch.tensor([3.0, 1.0]), kl_coef=0.1, config=config)
+    plain = np.array([-0.1 * 0.5, 2.0, -2.0 + 0.1])  # of the score, what the other answer to the prompt did not get
+    rewards = (plain - plain.mean()) / plain.std() + plain.mean()
+    last = rewards[1] - 0.4
+    first = rewards[0] + 0.9 * 0.4 - 0.2 + 0.9 * 0.5 * last
+    advantages = np.array([first, last, rewards[2] - 0.1])
+    real = mask > 0
+    np.testing.assert_allclose(found.rewards[real], rewards, rtol=1e-5)
+    np.testing.assert_allclose(found.returns[real], advantages + np.array([0.2, 0.4, 0.1]), rtol=1e-5)
+    np.testing.assert_allclose(found.advantages[real], (advantages - advantages.mean()) / advantages.std(), rtol=1e-4)
+
+
+def test_scores_are_scaled_by_those_of_the_first_roll_out() -> None:
+    answers = replace(_answers(), scores=torch.tensor([1.0, 5.0]))
+    assert scale_of(answers) == (3.0, pytest.approx(8**0.5))
+    assert scale_of(replace(answers, scores=torch.tensor([4.0]))) == (4.0, 1.0)
 
 
 @pytest.mark.parametrize("mode", ["hydra", "full"])
