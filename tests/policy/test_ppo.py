@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from preceptor.errors import DataError
 from preceptor.modeling.policy_model import load_policy
-from preceptor.policy import blocks
+from preceptor.policy import blocks, ppo
 from preceptor.policy.blocks import layers_of
 from preceptor.policy.checkpoint import RunState
 from preceptor.policy.config import PolicyConfig
@@ -23,7 +23,7 @@ from preceptor.policy.layouts import make_networks
 from preceptor.policy.metrics import read_metrics
 from preceptor.policy.networks import Networks
 from preceptor.policy.ppo import planned_updates, prompts_of_update
-from preceptor.policy.rollout import Prompt
+from preceptor.policy.rollout import Answers, Prompt
 
 Score = Callable[[Sequence[str], Sequence[str]], Any]
 PpoRun = Callable[..., tuple[Networks, RunState]]
@@ -99,6 +99,56 @@ def test_every_record_has_trls_names_and_finite_numbers(
     assert rows[0]["objective/kl"] == 0  # the first roll-out comes from the reference itself
     assert rows[0]["episode"] == 16
     assert rows[0]["lr"] == 3e-3
+
+
+def test_each_roll_out_learns_from_scores_scaled_clipped_and_penalized_and_from_the_present_kl_weight(
+    small_config: Callable[..., PolicyConfig],
+    letter_score: Score,
+    tiny_llama: Path,
+    tmp_path: Path,
+    ppo_run: PpoRun,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, seeds, aims = [], [], []
+    sample, targets = ppo.sample_answers, ppo.compute_targets
+
+    def sampled(*given: Any, **how: Any) -> Answers:
+        seeds.append(how["seed"])
+        drawn.append(sample(*given, **how))
+        return drawn[-1]
+
+    def aimed(*given: Any, **how: Any) -> Any:
+        aims.append((given[1], how["kl_coef"]))
+        return targets(*given, **how)
+
+    monkeypatch.setattr(ppo, "sample_answers", sampled)
+    monkeypatch.setattr(ppo, "compute_targets", aimed)
+    config = small_config(
+        answers_per_prompt=2, score_clip=0.5, missing_eos_penalty=0.75, kl_horizon=16, max_updates=3, epochs=9
+    )
+    ppo_run(tiny_llama, config, letter_score, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert len(set(seeds)) == len(rows) == 3
+    first = drawn[0].scores
+    for row, answers, (scores, kl_coef) in zip(rows, drawn, aims, strict=True):
+        expected = ((answers.scores - first.mean()) / first.std()).clamp(-0.5, 0.5) - 0.75 * ~answers.finished
+        torch.testing.assert_close(scores, expected)
+        assert row["objective/kl_coef"] == kl_coef
+        assert row["objective/non_score_reward"] == pytest.approx(-kl_coef * row["objective/kl"])
+        assert row["objective/rlhf_reward"] == pytest.approx(float(expected.mean()) - kl_coef * row["objective/kl"])
+        lengths = [len(ids) for both in answers.token_ids for ids in both]
+        assert row["val/response_length"] == np.mean(lengths)
+        assert 0 < row["objective/entropy"] < 8 * np.log(256)
+    assert len({kl_coef for _, kl_coef in aims}) == 3
+    assert [row["epoch"] for row in rows] == [1.0, 2.0, 3.0]
+
+
+def test_the_time_that_is_left_is_counted_in_minutes() -> None:
+    config = PolicyConfig(reward_model="none", max_minutes=2.0)
+    assert not ppo._ended(RunState(update=3, seconds=119.0), 10, config)
+    assert ppo._ended(RunState(update=3, seconds=120.0), 10, config)
+    assert ppo._place(RunState(update=3, seconds=60.0), 10, config) == (3, 6)
+    assert ppo._place(RunState(update=3, seconds=6.0), 10, config) == (3, 10)
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -193,7 +243,7 @@ def test_the_first_step_of_a_rising_rate_moves_less(
 def test_every_pass_sees_every_prompt_once_in_a_new_order(small_config: Callable[..., PolicyConfig]) -> None:
     prompts = [Prompt(str(i), [i]) for i in range(8)]
     config = small_config(batch_size=4, mini_batch_size=4, epochs=2)
-    assert planned_updates(8, config) == 4
+    assert [planned_updates(n, config) for n in (8, 7, 1)] == [4, 4, 1]  # the last one is filled from the next pass
     order = [p.text for update in range(4) for p in prompts_of_update(prompts, update, config)]
     assert sorted(order[:8]) == sorted(order[8:]) == [str(i) for i in range(8)]
     assert order[:8] != order[8:]
