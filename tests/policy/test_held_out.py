@@ -17,6 +17,7 @@ from preceptor.errors import ConfigError, RunCanceled
 from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.reward_model import RewardCard
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy import held_out
 from preceptor.policy.build import cautious_score
 from preceptor.policy.checkpoint import RunState, load_checkpoint
 from preceptor.policy.config import PolicyConfig
@@ -118,11 +119,34 @@ def test_two_looks_at_one_policy_agree(small_config: Config, letter_score: Score
     networks = make_networks(model, config)
     prompts = [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in ("a fever", "a cough")]
     first, second = (
-        measure(networks, tokenizer, prompts, letter_score, config, eos=eos_ids(model, tokenizer)) for _ in range(2)
+        measure(networks, tokenizer, prompts, letter_score, config, eos=eos_ids(model, tokenizer), update=update)
+        for update in (0, 5)
     )
     assert first == second
     assert first.kl == 0
     assert 0 <= first.unfinished <= 1
+    assert measure(networks, tokenizer, prompts, letter_score, config, eos=[]).unfinished == 1
+    assert measure(networks, tokenizer, prompts, letter_score, config, eos=list(range(256))).unfinished == 0
+
+
+def test_the_kl_of_held_out_answers_is_a_sum_over_their_tokens(
+    small_config: Config, letter_score: Score, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = load_policy(tiny_llama)
+    networks, seen = make_networks(model, small_config()), []
+    with torch.no_grad():
+        for _, parameter in networks.policy_parameters():
+            parameter.mul_(1.2)
+    real = held_out.evaluate_answers
+    monkeypatch.setattr(held_out, "evaluate_answers", lambda *a, **k: (seen.append(real(*a, **k)), seen[-1])[1])
+    prompts = [Prompt(text, encode_prompt(tokenizer, text)[0]) for text in ("a fever", "a cough")]
+    found = measure(networks, tokenizer, prompts, letter_score, small_config(), eos=eos_ids(model, tokenizer))
+    moved = [
+        sum(float(p - q) for p, q, real in zip(*rows, strict=True) if real)
+        for rows in zip(seen[0].logprobs, seen[0].ref_logprobs, seen[0].mask, strict=True)
+    ]
+    assert found.kl == pytest.approx(np.mean(moved), rel=1e-4)
+    assert found.kl != 0
 
 
 def _train(

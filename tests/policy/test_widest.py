@@ -23,8 +23,9 @@ def _answers(scores: torch.Tensor, prompts: int) -> Answers:
     n = len(scores) // prompts
     ids = [[[10 * g + i, 7] for i in range(n)] for g in range(prompts)]
     texts = [f"{g}.{i}" for g in range(prompts) for i in range(n)]
-    finished = torch.arange(len(scores)) % 2 == 0
-    return Answers([Prompt(str(g), [1]) for g in range(prompts)], ids, texts, finished, scores)
+    finished, sampled = torch.arange(len(scores)) % 2 == 0, torch.arange(len(scores))[:, None] * torch.ones(1, 2)
+    asked = [Prompt(str(g), [1]) for g in range(prompts)]
+    return Answers(asked, ids, texts, finished, scores, logprobs=sampled)
 
 
 def test_the_best_and_the_worst_answer_are_kept_in_the_order_of_drawing() -> None:
@@ -35,6 +36,13 @@ def test_the_best_and_the_worst_answer_are_kept_in_the_order_of_drawing() -> Non
     assert kept.token_ids == [[[1, 7], [2, 7]], [[10, 7], [12, 7]]]
     assert kept.finished.tolist() == [False, True, True, True]
     assert kept.scores.tolist() == of_kept.tolist()
+    assert kept.logprobs is not None
+    assert kept.logprobs[:, 0].tolist() == [1.0, 2.0, 4.0, 6.0]
+
+
+def test_of_an_odd_number_one_more_of_the_best_is_kept() -> None:
+    scores = torch.tensor([0.0, 5.0, 1.0, 4.0, 2.0])
+    assert widest(_answers(scores, 1), scores, 3)[1].tolist() == [0.0, 5.0, 4.0]
 
 
 @pytest.mark.parametrize("keep", [2, 4])
