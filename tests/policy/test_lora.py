@@ -47,6 +47,19 @@ def test_an_update_is_a_product_of_its_rank() -> None:
     torch.testing.assert_close(merged(x), body(x))
 
 
+def test_the_first_directions_are_about_unit_vectors_and_come_from_their_seed_alone() -> None:
+    def directions(seed: int) -> torch.Tensor:
+        body = torch.nn.Sequential(torch.nn.Linear(400, 4))
+        before = torch.get_rng_state()
+        add_low_rank(body, 3, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        return next(p.detach() for name, p in body.named_parameters() if name.endswith(".a"))
+
+    assert torch.equal(directions(1), directions(1))
+    assert not torch.equal(directions(1), directions(2))
+    torch.testing.assert_close(directions(1).norm(dim=1), torch.ones(3), rtol=0, atol=0.2)
+
+
 @pytest.mark.parametrize("kind", ["tiny_llama", "tiny_gpt2"])
 def test_only_the_updates_move_and_what_is_sampled_holds_them(
     kind: str, small_config: Callable[..., PolicyConfig], request: pytest.FixtureRequest

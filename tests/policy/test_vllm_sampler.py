@@ -141,6 +141,34 @@ def test_each_answer_has_a_seed_of_its_own_that_vllm_takes() -> None:
     assert answer_seed(1, 2, 3) == answer_seed(1, 2, 3)
 
 
+class CountingEngine:
+    """Answers with the seed that it was given."""
+
+    def load(self, folder: Path) -> None:
+        self.files = sorted(path.name for path in folder.iterdir())
+
+    def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int], **_: Any) -> list[Drawn]:
+        return [Drawn([*prompt, seed], [0.0]) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+
+def test_a_process_draws_with_the_numbers_of_its_own_prompts(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"eos": [1], "n": 2, "max_new_tokens": 3, "temperature": 1.0, "seed": 7}
+    sampler = VersionedSampler(CountingEngine(), tmp_path)
+    found = sampler.draw([[5], [6]], **settings, streams=[1, 3])
+    assert [[one.ids for one in rows] for rows in found] == [
+        [[token, answer_seed(7, number, answer)] for answer in range(2)] for token, number in ((5, 1), (6, 3))
+    ]
+
+
+def test_what_an_interrupted_run_left_under_a_version_is_not_read(tiny_gpt2: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy-000000").mkdir()
+    (tmp_path / "policy-000000" / "model-00001-of-00009.safetensors").write_text("stale")
+    engine = CountingEngine()
+    VersionedSampler(engine, tmp_path).sync(load_policy(tiny_gpt2)[0])
+    assert "model.safetensors" in engine.files
+    assert "model-00001-of-00009.safetensors" not in engine.files
+
+
 def test_vllm_is_for_ppo_without_shards() -> None:
     with pytest.raises(ValidationError, match="dpo does not use sampler"):
         PolicyConfig(reward_model="none", algorithm="dpo", sampler="vllm")
