@@ -73,11 +73,37 @@ def test_the_choice_of_shrinkage_prefers_what_predicts() -> None:
     assert (margins > 0).mean() > 0.95
 
 
+def test_left_out_margins_are_those_of_a_fit_to_the_other_folds_with_all_that_a_row_carries() -> None:
+    draw = np.random.default_rng(2)
+    rows, folds = draw.normal(size=(20, 3)), np.arange(20) % 2
+    given = {"weights": draw.random(20) + 0.1, "targets": draw.random(20), "labels": 0.5 + draw.random(20) / 2}
+    _, margins = bt.choose_l2(rows, folds, choices=(0.1,), **given)
+    for fold in (0, 1):
+        w = bt.fit(rows[folds != fold], l2=0.1, **{name: one[folds != fold] for name, one in given.items()})
+        assert np.allclose(margins[folds == fold], rows[folds == fold] @ w, atol=1e-3)
+
+
+def test_rows_count_by_their_weight_in_the_choice_of_shrinkage_and_not_by_the_margin_they_ask_for() -> None:
+    draw = np.random.default_rng(1)
+    rows = np.concatenate([np.abs(draw.normal(size=(60, 5))), 5 * draw.normal(size=(60, 5))])
+    folds, light = np.arange(120) % 5, np.repeat([1.0, 1e-6], 60)
+    given = {"choices": (10.0, 0.001), "targets": np.zeros(120)}
+    assert bt.choose_l2(rows, folds, weights=light, **given)[0] == 0.001
+    assert bt.choose_l2(rows, folds, weights=np.ones(120), **given)[0] == 10.0
+
+
+def test_with_one_fold_nothing_is_left_out_and_the_strongest_shrinkage_is_taken() -> None:
+    rows, one = np.ones((4, 2)), np.ones(4)
+    l2, margins = bt.choose_l2(rows, np.zeros(4, dtype=np.int64), choices=(0.1, 1.0), weights=one, targets=0 * one)
+    assert (l2, margins.tolist()) == (1.0, [0.0] * 4)
+
+
 def test_folds_keep_groups_together() -> None:
     groups = [i // 3 for i in range(30)]
     folds = bt.grouped_folds(groups, folds=5, seed=0)
     assert all(len(set(folds[3 * g : 3 * g + 3])) == 1 for g in range(10))
     assert np.bincount(folds).tolist() == [6] * 5
+    assert bt.grouped_folds(groups, folds=5, seed=1).tolist() != folds.tolist()
 
 
 def test_bootstraps_draw_whole_groups() -> None:
@@ -92,7 +118,14 @@ def test_temperature_recovers_overconfidence() -> None:
     draw = np.random.default_rng(0)
     true = draw.normal(scale=2.0, size=4000)
     signs = np.where(draw.random(4000) < 1 / (1 + np.exp(-true)), 1.0, -1.0)
-    assert bt.temperature(3.0 * signs * true) == pytest.approx(3.0, rel=0.1)
+    for heat in (0.1, 3.0, 12.0):
+        assert bt.temperature(heat * signs * true) == pytest.approx(heat, rel=0.1)
+
+
+def test_the_temperature_fits_soft_labels_by_their_weight() -> None:
+    margins, weights = np.array([1.0, 1.0]), np.array([1.0, 0.0])
+    found = bt.temperature(margins, weights=weights, labels=np.array([0.75, 0.999]))
+    assert found == pytest.approx(1 / np.log(3.0), rel=0.03)  # where sigmoid(1 / T) is 0.75
 
 
 @pytest.mark.parametrize("margins", [[], [0.0, 0.0, 0.0]])

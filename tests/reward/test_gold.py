@@ -82,12 +82,38 @@ def test_ties_go_with_their_clinician_and_count_for_nothing() -> None:
     assert "too few" in str(set_aside(replace(few, pairs=few.pairs + many), share=0.25).reason)
 
 
+def test_a_pair_without_weight_teaches_no_judge_and_holds_no_group_up() -> None:
+    data = panel(RATERS, pairs_each=10)
+    light = replace(data, pairs=tuple(replace(p, weight=0.0) if p.prompt == "prompt 1" else p for p in data.pairs))
+    found = set_aside(light, share=0.25)
+    assert {pair.prompt for pair in found.gold} == {f"prompt {i}" for i in range(8)} - {"prompt 1"}
+    gold = {pair.rater for pair in found.gold}
+    others = replace(data, pairs=tuple(p if p.rater in gold else replace(p, weight=0.0) for p in data.pairs))
+    assert str(set_aside(others, share=0.25).reason) == "24 and 0 pairs are too few for two groups"
+
+
+def test_each_group_needs_two_raters_ten_preferences_and_the_judge_two_prompts() -> None:
+    def judged(*counts: int, prompts: int = 9) -> PairSet:
+        rows = [(rater, n) for rater, count in enumerate(counts) for n in range(count)]
+        pairs = [Pair(f"p{n % prompts}", f"good {n}", f"bad {n}", rater=f"r{rater}") for rater, n in rows]
+        return PairSet(tuple(pairs), (), 0, 0)
+
+    assert set_aside(judged(12, 12, 12, 12), share=0.5).gold
+    assert set_aside(judged(12, 12, 40), share=0.375).reason == "3 raters are too few for two groups"
+    assert "too few for two groups" in str(set_aside(judged(12, 12, 12, 12, prompts=1), share=0.5).reason)
+    few = panel(RATERS[:6], pairs_each=6)
+    ties = tuple(replace(p, label=0.5, chosen=f"{p.chosen} {n}") for p in few.pairs for n in range(3))
+    for data in (few, replace(few, pairs=few.pairs + ties)):
+        assert set_aside(data, share=0.3).reason == "8 and 20 pairs are too few for two groups"
+
+
 def test_the_groups_depend_on_ids_alone() -> None:
     data = panel(RATERS)
     turned = replace(data, pairs=data.pairs[::-1])
     others = replace(data, pairs=tuple(replace(p, chosen=p.rejected, rejected=p.chosen) for p in data.pairs))
     groups = [{pair.rater for pair in set_aside(one, share=0.25).gold} for one in (data, turned, others)]
     assert groups[0] == groups[1] == groups[2]
+    assert groups[0] != set(RATERS[:3])  # ids are given out in order of joining, so their own order is no chance
 
 
 def test_about_the_share_that_was_asked_for_is_set_aside_and_never_more_than_half() -> None:
