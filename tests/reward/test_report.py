@@ -11,7 +11,13 @@ import pytest
 
 from preceptor.reward.dataset import Pair
 from preceptor.reward.page import render_page
-from preceptor.reward.report import calibration, held_out_report, length_direction, rater_agreement
+from preceptor.reward.report import (
+    calibration,
+    held_out_report,
+    length_direction,
+    rater_agreement,
+    score_length_correlation,
+)
 
 
 def pairs_of(*lengths: tuple[int, int], rater: str | None = None) -> list[Pair]:
@@ -61,6 +67,23 @@ def test_reliability_gives_confidence_and_accuracy_of_each_bin() -> None:
         {"pairs": 2, "confidence": pytest.approx(8 / 9), "accuracy": 0.5},
     ]
     assert found["ece"] == pytest.approx((8 / 9 - 0.5) / 2)
+    cooled = calibration(2 * np.array([even, even, even, sure, -sure]), temperature=2.0)
+    assert cooled["bins"][1]["confidence"] == pytest.approx(8 / 9)
+    assert cooled["ece"] == pytest.approx((8 / 9 - 0.5) * 2 / 5)
+
+
+def test_there_are_ten_bins_between_a_coin_and_certainty() -> None:
+    chances = np.array([0.52, 0.57, 0.99, 1 - 1e-15])
+    found = calibration(np.log(chances / (1 - chances)), temperature=1.0)
+    assert [one["pairs"] for one in found["bins"]] == [1, 1, 2]
+
+
+def test_the_correlation_of_score_and_length_is_over_chosen_and_rejected_answers() -> None:
+    pairs = pairs_of((2, 1), (3, 1), (4, 1))
+    scores = np.array([1.0, 2.0, 3.0])
+    assert score_length_correlation(pairs, scores, np.zeros(3)) == pytest.approx(1.0)
+    assert score_length_correlation(pairs_of((2, 1), (2, 1)), np.ones(2), np.zeros(2)) == pytest.approx(1.0)
+    assert score_length_correlation(pairs_of((2, 2), (2, 2)), np.ones(2), np.zeros(2)) is None
 
 
 def _report(test: list[Pair], chosen: list[float], rejected: list[float]) -> dict[str, Any]:
@@ -96,6 +119,15 @@ def test_a_constant_reward_is_called_by_its_name() -> None:
     assert "the same score" not in " ".join(_report(pairs_of((3, 1), (1, 3)), [0.7, 0.6], [0.7, 0.7])["notes"])
 
 
+def test_slices_by_length_are_apart() -> None:
+    found = _report(pairs_of((3, 1), (1, 3), (1, 4), (2, 2)), [1.0, -1.0, -1.0, 1.0], [0.0] * 4)["slices"]["length"]
+    assert {name: (one["pairs"], one["estimate"]) for name, one in found.items()} == {
+        "chosen is longer": (1, 1.0),
+        "chosen is shorter": (2, 0.0),
+        "same length": (1, 1.0),
+    }
+
+
 def test_slices_name_agent_and_specialty() -> None:
     test = [Pair("p1", "a", "b", agent="x", specialty="cardiology"), Pair("p2", "c", "d", specialty="pediatrics")]
     slices = _report(test, [1.0, -1.0], [0.0, 0.0])["slices"]
@@ -114,6 +146,7 @@ def test_a_slice_is_as_uncertain_as_its_prompts_and_not_as_its_pairs() -> None:
     found = report["slices"]["agent"]["x"]
     assert found == report["accuracy"]
     assert (found["n"], found["pairs"]) == (10, 200)
+    assert any("Only 10 prompts" in note for note in report["notes"])
     assert found["high"] - found["low"] > 0.3  # 200 independent pairs would have 0.14
 
 
@@ -160,6 +193,13 @@ def test_raters_who_agree_on_four_of_five_allow_a_ceiling() -> None:
     assert found["agreement"] == 0.8
     assert found["rater_pairs"] == 5
     assert found["accuracy_ceiling"] == pytest.approx(0.5 * (1 + 0.6**0.5))
+    turned = [Pair("p", "b0", "a", rater="x")]  # who said both says nothing
+    clear = rater_agreement(both + turned, other)
+    assert clear is not None
+    assert (clear["agreement"], clear["rater_pairs"]) == (0.75, 4)
+    opposed = rater_agreement(both[:1], [Pair("p", "b0", "a", rater="y")])
+    assert opposed is not None
+    assert opposed["accuracy_ceiling"] == 0.5  # raters who agree less than coins do allow no more than a coin
 
 
 def test_without_overlap_there_is_no_agreement_to_report() -> None:
