@@ -31,6 +31,32 @@ def test_without_splits_all_pairs_of_a_prompt_stay_together_and_order_does_not_m
     assert set(first.values()) == {"train", "validation", "test"}
 
 
+def test_splits_that_are_given_in_part_or_without_a_test_part_are_not_used(write_rows: Any) -> None:
+    prompts = [f"p{i}" for i in range(12)]
+    expected = split_by_prompt(prompts, seed=42)
+    everywhere = [row(prompt, split="train") for prompt in prompts]
+    in_part = [row("p0", split="train"), row("p1", split="test"), *map(row, prompts[2:])]
+    for rows in (everywhere, in_part):
+        assert {pair.prompt: pair.split for pair in read_pairs(write_rows(rows)).pairs} == expected
+
+
+def test_few_prompts_have_a_test_part_and_no_validation_part() -> None:
+    assert sorted(split_by_prompt([f"p{i}" for i in range(9)], seed=0).values()) == ["test"] * 2 + ["train"] * 7
+    assert sorted(split_by_prompt(["p", "q"], seed=0).values()) == ["test", "train"]
+    assert list(split_by_prompt([f"p{i}" for i in range(10)], seed=0).values()).count("validation") == 1
+
+
+def test_the_order_of_the_rows_is_not_that_of_the_pairs(write_rows: Any) -> None:
+    rows = [row(f"p{i % 4}", chosen=f"good {i}", rater=f"r{i % 2}") for i in range(12)]
+    assert read_pairs(write_rows(rows)).pairs == read_pairs(write_rows(rows[::-1])).pairs
+
+
+def test_a_label_below_a_half_is_the_preference_the_other_way_round(write_rows: Any) -> None:
+    rows = [row("a", split="train", label=0.25), row("b", split="test", label=0.75), row("c", split="test")]
+    found = [(pair.chosen, pair.rejected, pair.label) for pair in read_pairs(write_rows(rows)).pairs]
+    assert found == [("bad", "good", 0.75), ("good", "bad", 0.75), ("good", "bad", 1.0)]
+
+
 def test_another_seed_splits_otherwise() -> None:
     prompts = [f"p{i}" for i in range(40)]
     assert split_by_prompt(prompts, seed=1) != split_by_prompt(prompts, seed=2)
@@ -49,6 +75,9 @@ def test_a_prompt_of_validation_pairs_teaches_nothing(write_rows: Any) -> None:
     assert [(pair.prompt, pair.split) for pair in data.pairs] == [("a", "train"), ("b", "validation"), ("c", "test")]
     assert data.leaked == 1
     assert dict(data.prompts) == {"a": "train", "b": "validation", "c": "test"}
+    data = read_pairs(write_rows([*rows, row("b", chosen="third", split="test")]))  # nor one of test pairs by a look
+    assert [(pair.prompt, pair.split) for pair in data.pairs] == [("a", "train"), ("b", "test")]
+    assert data.leaked == 2
 
 
 def test_a_tie_asks_for_no_margin(write_rows: Any) -> None:
@@ -64,7 +93,8 @@ def test_rows_with_one_text_twice_are_left_out_and_counted(write_rows: Any) -> N
 
 def test_a_dataset_folder_brings_its_prompts(tmp_path: Path, write_rows: Any) -> None:
     write_rows([row("a", split="train"), row("b", split="test")])
-    write_rows([{"prompt": "a", "split": "train"}, {"prompt": "unjudged", "split": "train"}], "prompts.jsonl")
+    listed = [{"prompt": prompt, "split": "train"} for prompt in ("a", "b", "unjudged")]
+    write_rows(listed, "prompts.jsonl")
     assert read_pairs(tmp_path).prompts == (("a", "train"), ("b", "test"), ("unjudged", "train"))
 
 
@@ -140,11 +170,12 @@ def test_ties_alone_neither_teach_nor_measure(write_rows: Any, split: str, said:
         (json.dumps({"prompt": "secret words", "rejected": "r"}) + "\n", "line 1: the field 'chosen' is missing"),
         (json.dumps(row(split="dev")) + "\n", "metadata.split"),
         (json.dumps(row(weight=-1)) + "\n", "metadata.weight"),
+        (json.dumps(row(weight=True)) + "\n", "metadata.weight"),
         (json.dumps(row(margin=10**400)) + "\n", "metadata.margin"),
         (json.dumps(row(margin=1e300)) + "\n", "metadata.margin"),
         (json.dumps({**row(), "metadata": "x"}) + "\n", "metadata"),
     ],
-    ids=["empty", "torn", "no chosen", "split", "weight", "huge integer", "huge number", "metadata"],
+    ids=["empty", "torn", "no chosen", "split", "weight", "true", "huge integer", "huge number", "metadata"],
 )
 def test_an_unusable_file_is_named_with_its_line_and_without_its_text(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "pairs.jsonl"
