@@ -61,8 +61,9 @@ def test_a_pair_teaches_what_its_label_says(tmp_path: Path) -> None:
 
 
 def test_equal_thumbs_of_several_raters_all_count(tmp_path: Path) -> None:
-    rows = [thumb(True), thumb(True), thumb(False), thumb(False, split="validation")]
-    assert [one.label for one in load_thumbs(written(tmp_path / "t", rows))] == [True, True, False]
+    bare = {name: thumb(False)[name] for name in ("prompt", "completion", "label")}  # no split is training
+    rows = [thumb(True), thumb(True), thumb(False), thumb(False, split="validation"), bare]
+    assert [one.label for one in load_thumbs(written(tmp_path / "t", rows))] == [True, True, False, False]
 
 
 def test_files_that_cannot_teach_are_refused(tmp_path: Path) -> None:
