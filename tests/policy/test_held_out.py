@@ -127,6 +127,8 @@ def test_two_looks_at_one_policy_agree(small_config: Config, letter_score: Score
     assert 0 <= first.unfinished <= 1
     assert measure(networks, tokenizer, prompts, letter_score, config, eos=[]).unfinished == 1
     assert measure(networks, tokenizer, prompts, letter_score, config, eos=list(range(256))).unfinished == 0
+    short = small_config(max_new_tokens=1)  # an answer may end with its last token
+    assert measure(networks, tokenizer, prompts, letter_score, short, eos=list(range(256))).unfinished == 0
 
 
 def test_the_kl_of_held_out_answers_is_a_sum_over_their_tokens(

@@ -78,7 +78,7 @@ def test_a_step_is_that_of_the_plain_computation(
     monkeypatch.setattr(products, "_gains", lambda: onednn)
     monkeypatch.setattr(products, "_SMALLEST", 1)
     config = small_config(
-        mode="full", batch_size=3, mini_batch_size=3, ppo_epochs=1, max_grad_norm=0.5, early_stopping=False
+        mode="full", batch_size=3, mini_batch_size=3, ppo_epochs=1, max_grad_norm=0.5, early_stopping=False, vf_coef=9.0
     )
     model, _ = load_policy(tiny_gpt2)
     policy, critic, head = copy.deepcopy(model), copy.deepcopy(body_of(model)), torch.nn.Linear(32, 1)

@@ -162,11 +162,11 @@ def test_a_process_draws_with_the_numbers_of_its_own_prompts(tmp_path: Path) -> 
 
 def test_what_an_interrupted_run_left_under_a_version_is_not_read(tiny_gpt2: Path, tmp_path: Path) -> None:
     (tmp_path / "policy-000000").mkdir()
-    (tmp_path / "policy-000000" / "model-00001-of-00009.safetensors").write_text("stale")
+    (tmp_path / "policy-000000" / "generation.json").write_text("stale")
     engine = CountingEngine()
     VersionedSampler(engine, tmp_path).sync(load_policy(tiny_gpt2)[0])
     assert "model.safetensors" in engine.files
-    assert "model-00001-of-00009.safetensors" not in engine.files
+    assert "generation.json" not in engine.files
 
 
 def test_vllm_is_for_ppo_without_shards() -> None:
