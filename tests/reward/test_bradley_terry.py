@@ -90,6 +90,9 @@ def test_rows_count_by_their_weight_in_the_choice_of_shrinkage_and_not_by_the_ma
     given = {"choices": (10.0, 0.001), "targets": np.zeros(120)}
     assert bt.choose_l2(rows, folds, weights=light, **given)[0] == 0.001
     assert bt.choose_l2(rows, folds, weights=np.ones(120), **given)[0] == 10.0
+    same = np.array([[1.0]] * 80 + [[-1.0]] * 20)  # four of five alike, so that a weight of 6 is far too sure
+    one, far = np.ones(100), np.full(100, 5.0)
+    assert bt.choose_l2(same, np.arange(100) % 5, choices=(10.0, 0.001), weights=one, targets=far)[0] == 10.0
 
 
 def test_with_one_fold_nothing_is_left_out_and_the_strongest_shrinkage_is_taken() -> None:

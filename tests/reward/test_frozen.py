@@ -70,3 +70,62 @@ def test_a_margin_sets_scores_farther_apart_as_far_as_it_is_scaled() -> None:
     assert sizes[1] > 1.1 * sizes[0]
     unscaled = fitted(asked, reader, margin_scale=0.0)
     np.testing.assert_allclose(unscaled.head.weights, fitted(pairs, reader).head.weights, atol=1e-6)
+
+
+def test_the_scores_of_every_head_have_mean_0_and_a_feature_that_never_varies_is_left_out() -> None:
+    pairs, reader = pairs_and_reader()
+    fit = fitted(pairs, reader)
+    features = np.concatenate([reader.chosen(pairs, gate=fit.head.gate), reader.rejected(pairs, gate=fit.head.gate)])
+    raw = fit.head.raw(features)
+    np.testing.assert_allclose(raw.mean(axis=1), 0.0, atol=1e-6)
+    assert fit.std == pytest.approx(raw[0].std())
+    flat = features.astype(np.float64).std(axis=0) <= 1e-6
+    assert 0 < flat.sum() < flat.size
+    assert (fit.head.scale[flat] == 0).all()
+    assert (fit.head.scale[~flat] > 0).all()
+
+
+def test_prompts_are_drawn_where_raters_are_few_or_some_are_unknown() -> None:
+    pairs, reader = pairs_and_reader()
+    assert (
+        fitted([pair for pair in pairs if pair.rater in {"r0", "r1", "r2", "r3"}], reader).bootstrapped_by == "prompt"
+    )
+    assert fitted([*pairs[1:], replace(pairs[0], rater=None)], reader).bootstrapped_by == "prompt"
+    assert fitted([pair for pair in pairs if pair.rater != "r5"], reader).bootstrapped_by == "rater"
+
+
+def test_a_row_that_is_drawn_twice_counts_as_two() -> None:
+    draw = np.random.default_rng(4)
+    pairs, _ = pairs_and_reader()
+    rows = frozen._Rows(pairs[:5], draw.normal(size=(5, 3)), draw.random(5), np.zeros(5), np.ones(5))
+    counts = np.array([3.0, 0.0, 1.0, 2.0, 1.0])
+    times = counts.astype(int)
+    repeated = bradley_terry.fit(np.repeat(rows.differences, times, axis=0), l2=0.1, weights=rows.weights.repeat(times))
+    np.testing.assert_allclose(rows.fit(0.1, counts), repeated, atol=1e-4)
+
+
+def test_mismatched_answers_are_learned_from_by_their_weight_and_only_where_they_cost_no_accuracy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs, reader = pairs_and_reader()
+    plain = fitted(pairs, reader)
+    light, full = (fitted(pairs, reader, mismatch_weight=weight) for weight in (1e-9, 1.0))
+    assert plain.mismatched == 0
+    assert light.mismatched == len(pairs)
+    assert full.mismatched == 0  # these answers are no answers to their prompts, so learning that costs accuracy
+    monkeypatch.setattr(frozen, "_TOLERATED", 1.0)
+    full = fitted(pairs, reader, mismatch_weight=1.0)
+    assert full.mismatched == len(pairs)
+    assert full.accuracy < plain.accuracy
+    np.testing.assert_allclose(light.head.weights[0], plain.head.weights[0], atol=1e-4)
+    assert np.abs(full.head.weights[0] - plain.head.weights[0]).max() > 1e-2
+    assert len(full.margins) == len(pairs)
+    assert full.loss == pytest.approx(bradley_terry.loss(full.margins).mean())  # mismatched answers judge nothing
+
+
+def test_the_loss_weighs_pairs_and_a_margin_of_0_is_half_right() -> None:
+    pairs, reader = pairs_and_reader()
+    weights = np.linspace(0.1, 2.0, len(pairs))
+    fit = fitted([replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True)], reader)
+    assert fit.loss == pytest.approx(float(weights @ bradley_terry.loss(fit.margins) / weights.sum()))
+    assert frozen._right(np.array([2.0, 0.0, -1.0, 0.5])) == 0.625
