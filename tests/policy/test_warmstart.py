@@ -13,6 +13,7 @@ import torch
 from preceptor.errors import DataError
 from preceptor.modeling.policy_model import load_policy
 from preceptor.modeling.sequences import encode_prompt
+from preceptor.policy import warmstart
 from preceptor.policy.config import PolicyConfig
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.rollout import Prompt
@@ -23,6 +24,7 @@ from preceptor.policy.warmstart import encode_answer, warm_start
 def test_an_answer_cut_off_in_mid_sentence_does_not_teach_to_stop_there(tiny_llama: Path) -> None:
     _, tokenizer = load_policy(tiny_llama)
     assert encode_answer(tokenizer, "Call the doctor.", eos=1)[-1] == 1
+    assert encode_answer(tokenizer, "Call the doctor. \n", eos=1)[-1] == 1
     assert encode_answer(tokenizer, "Call the doc", eos=1)[-1] != 1
     assert len(encode_answer(tokenizer, "Call. " * 300, eos=1)) == 128
 
@@ -57,6 +59,38 @@ def test_the_loss_falls_and_the_result_is_the_new_reference(
     assert reference
     for name, parameter in networks.policy_parameters():
         assert torch.equal(reference[name.removeprefix("policy.")], parameter)
+
+
+def test_both_losses_are_of_the_same_held_out_answers_and_every_pass_has_an_order_of_its_own(
+    small_config: Callable[..., PolicyConfig],
+    letter_score: Callable[..., Any],
+    tiny_llama: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config(warm_start_epochs=2, warm_start_learning_rate=1e-12, batch_size=30, mini_batch_size=30)
+    model, tokenizer = load_policy(tiny_llama)
+    networks, orders, real = make_networks(model, config), [], warmstart._logprobs
+
+    def noted(nets: Any, inputs: Any, rows: torch.Tensor, config: PolicyConfig) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            orders.append(rows.tolist())
+        return real(nets, inputs, rows, config)
+
+    monkeypatch.setattr(warmstart, "_logprobs", noted)
+    examples = [(Prompt(str(i), [3 + i]), [20 + 3 * i, 21 + i, 1]) for i in range(20)]
+    metrics = warm_start(
+        networks,
+        tokenizer,
+        examples,
+        letter_score,
+        config,
+        eos=[1],
+        progress=lambda *_: None,
+        is_canceled=lambda: False,
+    )
+    assert metrics["warm_start/loss_after"] == pytest.approx(metrics["warm_start/loss_before"], rel=1e-5)
+    assert [sorted(order) for order in orders] == [list(range(18))] * 2  # two of twenty are held out
+    assert orders[0] != orders[1]
 
 
 def test_a_long_answer_behind_a_long_prompt_keeps_within_the_context(
