@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.errors import DataError
+from preceptor.errors import ConfigError, DataError
 from preceptor.modeling.generate import pad_left
 from preceptor.modeling.policy_model import load_policy
 from preceptor.policy.config import PolicyConfig
@@ -174,6 +174,11 @@ def test_the_rate_rises_in_a_straight_line_to_what_was_asked_for(tiny_llama: Pat
         optimizer = make_optimizer(networks, config)
         optimize(networks, optimizer, *_rollout(networks, config), config, seed=0)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3 * share, 2e-3 * share])
+
+
+def test_hydra_keeps_a_layer_below_those_that_it_trains(tiny_llama: Path) -> None:
+    with pytest.raises(ConfigError, match="train_layers 3 must be at least 1 and below the model's 3"):
+        _networks(tiny_llama, _config(train_layers=3))
 
 
 @pytest.mark.parametrize(("mode", "rate"), [("hydra", 1e-3), ("full", 1e-5)])

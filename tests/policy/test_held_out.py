@@ -21,7 +21,15 @@ from preceptor.policy import held_out
 from preceptor.policy.build import cautious_score
 from preceptor.policy.checkpoint import RunState, load_checkpoint
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.held_out import Measured, drop_older, held_out_reward, judge, measure, restore_best
+from preceptor.policy.held_out import (
+    Measured,
+    drop_older,
+    held_out_reward,
+    judge,
+    keep_answers,
+    measure,
+    restore_best,
+)
 from preceptor.policy.layouts import make_networks
 from preceptor.policy.losses import cautious_scores
 from preceptor.policy.metrics import read_metrics
@@ -229,6 +237,15 @@ def test_training_ends_beyond_the_kl_budget_with_the_best_policy_within_it(
     assert state.update == len(rows) < 99
     assert rows[-1]["objective/kl"] > 0.05 >= max(row["objective/kl"] for row in rows[:-1])
     assert state.best_kl <= 0.05
+    tighter = config.model_copy(update={"kl_budget": 0.75 * rows[-1]["objective/kl"], "max_updates": state.update + 1})
+    assert _train(tiny_llama, tighter, letter_score, tmp_path / "again")[1].update <= state.update
+
+
+def test_a_look_that_is_taken_again_replaces_what_it_and_later_ones_left(tmp_path: Path) -> None:
+    for update, text in ((0, "a"), (2, "b"), (4, "c"), (2, "d")):
+        keep_answers(tmp_path, update, [{"response": text}, {"response": text.upper()}])
+    kept = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    assert [(row["update"], row["response"]) for row in kept] == [(0, "a"), (0, "A"), (2, "d"), (2, "D")]
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dpo"])
