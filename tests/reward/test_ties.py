@@ -11,6 +11,7 @@ import pytest
 
 from preceptor.modeling.embeddings import TextVectors
 from preceptor.modeling.reward_model import load_scorer
+from preceptor.reward import bradley_terry, frozen_model
 from preceptor.reward.build import build_reward_model
 from preceptor.reward.config import RewardConfig
 from preceptor.reward.dataset import Pair
@@ -104,6 +105,31 @@ def test_a_tie_is_not_counted_as_right_or_wrong_by_cross_validation() -> None:
     assert (with_ties.accuracy, with_ties.l2) == (plain.accuracy, plain.l2)
     assert with_ties.loss == pytest.approx(plain.loss, rel=1e-3)
     assert len(with_ties.margins) == 48
+
+
+def test_the_temperature_is_of_margins_in_deviations_and_of_decided_pairs_that_count(
+    tmp_path: Path, write_rows: Any, planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = planted(24)
+    for place, row in enumerate(rows):
+        row["metadata"] = {"split": "test" if place % 4 == 0 else "train", "weight": 0.0 if place == 1 else 1.0}
+    data = write_rows(rows)
+    write_rows(ties_of(rows), "preferences.ties.jsonl")
+    chosen, heated = list[Any](), list[Any]()
+    choose, heat = frozen_model.choose_reader, bradley_terry.temperature
+
+    def noted(*given: Any, **more: Any) -> Any:
+        chosen.append((given[0], choose(*given, **more)))
+        return chosen[-1][1]
+
+    monkeypatch.setattr(frozen_model, "choose_reader", noted)
+    monkeypatch.setattr(bradley_terry, "temperature", lambda *a, **k: heated.append((*a, k)) or heat(*a, **k))
+    build(data, tmp_path / "model", mode="frozen")
+    (pairs, choice), (margins, more) = chosen[0], heated[0]
+    np.testing.assert_allclose(margins * choice.fit.std, choice.fit.margins)
+    assert choice.fit.std != pytest.approx(1.0, rel=0.01)
+    assert all(pair.weight > 0 for pair in pairs)
+    assert (more["weights"] > 0).tolist() == [not pair.is_tie for pair in pairs]
 
 
 def test_a_tie_does_not_heat_or_cool_a_fine_tuned_model(

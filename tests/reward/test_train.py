@@ -115,6 +115,57 @@ def test_steps_in_parts_move_the_weights_as_one_loss_over_the_padded_batch_does(
         torch.testing.assert_close(value, plain[name], rtol=0.0, atol=1e-6 * moved)
 
 
+def test_a_soft_label_is_a_share_of_either_loss() -> None:
+    one, zero = torch.ones(1), torch.zeros(1)
+    given = {"margins": zero, "weights": one}
+    won, lost = (float(preference_loss(a, b, labels=one, **given)) for a, b in ((one, zero), (zero, one)))
+    assert float(preference_loss(one, zero, labels=0.75 * one, **given)) == pytest.approx(0.75 * won + 0.25 * lost)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_weights_of_the_best_epoch_come_back_and_every_epoch_has_an_order_of_its_own(
+    kept: bool, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from preceptor.modeling.classifier import load_classifier
+    from preceptor.reward import train as loop
+    from preceptor.reward.checkpoint import Checkpoint
+
+    torch.manual_seed(0)
+    model = load_classifier(tiny_bert, trained=False)[0]
+    start = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    pairs = EncodedPairs(rows_of(9, 9, 9, 9), [EncodedPair([120 + n] * 9, None, 0, 0) for n in range(4)], 0, 0)
+    contrary = EncodedPairs(pairs.rejected, pairs.chosen, 0, 0)  # what is learned makes these worse
+    epochs, limits, clip = [], set(), torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(loop, "epoch_batches", lambda n, **how: epochs.append(how["epoch"]) or epoch_batches(n, **how))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda p, most: limits.add(most) or clip(p, most))
+
+    def trained() -> loop.TrainState:
+        return loop.train_classifier(
+            model,
+            pairs,
+            contrary,
+            **{"margins": [0.0] * 4, "weights": [1.0] * 4, "labels": [1.0] * 4},
+            held_weights=[1.0] * 4,
+            held_labels=[1.0] * 4,
+            config=RewardConfig(dataset="-", epochs=2, batch_size=2, learning_rate=1e-3, max_grad_norm=0.25),
+            bfloat16=False,
+            checkpoint=Checkpoint(tmp_path, key="k") if kept else None,
+            progress=lambda *_: None,
+            is_canceled=lambda: False,
+        )
+
+    state = trained()
+    assert state.history is not None
+    assert all(found["held_loss"] > state.best_loss for found in state.history)
+    assert (state.best_epoch, epochs, limits) == (0, [0, 1], {0.25})
+    assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+    if not kept:
+        model.classifier.weight.register_hook(lambda gradient: gradient * float("nan"))
+        with pytest.raises(DataError, match="no finite number"):
+            trained()
+        assert all(torch.isfinite(value).all() for value in model.state_dict().values())  # no step was taken
+
+
 def test_a_planted_word_is_learned_and_the_folder_loads_with_plain_transformers(
     tmp_path: Path, tiny_bert: Path, write_rows: Any
 ) -> None:
