@@ -17,7 +17,7 @@ from preceptor.errors import ConfigError, RunCanceled
 from preceptor.modeling.policy_model import eos_ids, load_policy
 from preceptor.modeling.reward_model import RewardCard
 from preceptor.modeling.sequences import encode_prompt
-from preceptor.policy import held_out
+from preceptor.policy import held_out, ppo
 from preceptor.policy.build import cautious_score
 from preceptor.policy.checkpoint import RunState, load_checkpoint
 from preceptor.policy.config import PolicyConfig
@@ -239,6 +239,17 @@ def test_training_ends_beyond_the_kl_budget_with_the_best_policy_within_it(
     assert state.best_kl <= 0.05
     tighter = config.model_copy(update={"kl_budget": 0.75 * rows[-1]["objective/kl"], "max_updates": state.update + 1})
     assert _train(tiny_llama, tighter, letter_score, tmp_path / "again")[1].update <= state.update
+
+
+def test_the_best_weights_of_before_go_only_once_a_checkpoint_names_the_new_ones(
+    small_config: Config, letter_score: Score, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    save, drop = ppo.save_checkpoint, ppo.drop_older
+    monkeypatch.setattr(ppo, "save_checkpoint", lambda *a, **k: (order.append("save"), save(*a, **k)))
+    monkeypatch.setattr(ppo, "drop_older", lambda *a, **k: (order.append("drop"), drop(*a, **k)))
+    _train(tiny_llama, small_config(epochs=9, max_updates=3, checkpoint_every=2), letter_score, tmp_path)
+    assert order == ["save", "drop"]  # after the second of three
 
 
 def test_a_look_that_is_taken_again_replaces_what_it_and_later_ones_left(tmp_path: Path) -> None:
