@@ -176,6 +176,7 @@ def test_what_the_stage_made_last_is_left_for_collection_unless_it_is_torn(
 def test_a_stop_of_the_service_reaches_the_stage_as_ctrl_c() -> None:
     script = (
         "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start without it
         "try:\n"
         "    for _ in range(100): os.kill(os.getppid(), signal.SIGTERM); time.sleep(0.1)\n"
         "except KeyboardInterrupt:\n"
