@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from preceptor.errors import DataError, InputError
 from preceptor.files.jsonl import read_jsonl, text_field
+from preceptor.files.labels import TIE, label_of, sides_of
 
 Judge = Callable[[Sequence[str], Sequence[str]], NDArray[np.floating[Any]]]
 """(prompts, answers) to scores, higher is better."""
-
-TIE = 0.5  # the label of a pair without a better answer
 
 
 def learned_prompts(reward_model: Path) -> set[str]:
@@ -59,13 +58,15 @@ def pairs_of(dataset: Path, split: str) -> list[dict[str, Any]]:
         if any(not isinstance(row.get(name), str) for name in ("prompt", "chosen", "rejected")):
             raise DataError(f"{path}, line {number} lacks prompt, chosen or rejected.")
         metadata = row.get("metadata") or {}
-        label = metadata.get("label") if isinstance(metadata, dict) else math.nan
-        label = 1.0 if label is None else label
-        if isinstance(label, bool) or not isinstance(label, int | float) or not 0 <= label <= 1:
-            raise DataError(f"{path}, line {number}: metadata must be an object, its label a number from 0 to 1.")
+        if not isinstance(metadata, dict):
+            raise DataError(f"{path}, line {number}: the field 'metadata' is not a JSON object.")
+        try:
+            label = label_of(path, number, metadata)
+        except InputError as error:
+            raise DataError(error.message) from None
         if metadata.get("split") == split and label != TIE and row["chosen"] != row["rejected"]:
-            turned = {"chosen": row["rejected"], "rejected": row["chosen"]} if label < TIE else {}
-            found.append({**row, **turned})
+            better, other = sides_of(label)
+            found.append({**row, "chosen": row[better], "rejected": row[other]})
     return found
 
 

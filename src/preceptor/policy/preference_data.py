@@ -14,7 +14,7 @@ from preceptor.files.jsonl import read_jsonl, text_field
 from preceptor.modeling.policy_model import context_length, eos_ids
 from preceptor.modeling.sequences import encode_prompt
 from preceptor.policy.config import PolicyConfig
-from preceptor.policy.prompts import metadata_of, sides_of
+from preceptor.policy.prompts import decided_sides, metadata_of
 from preceptor.policy.warmstart import LONGEST_ANSWER, encode_answer
 
 
@@ -74,7 +74,7 @@ def load_pairs(path: Path) -> list[Pair]:
     found = dict.fromkeys(
         Pair(*(text_field(path, number, row, name) for name in ("prompt", *sides)))
         for number, row in read_jsonl(path)
-        if metadata_of(row).get("split", "train") == "train" and (sides := sides_of(path, number, row))
+        if metadata_of(row).get("split", "train") == "train" and (sides := decided_sides(path, number, row))
     )
     pairs = [pair for pair in found if pair.chosen.strip() != pair.rejected.strip()]
     if not pairs:

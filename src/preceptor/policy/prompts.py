@@ -9,10 +9,10 @@ import numpy as np
 
 from preceptor.errors import ConfigError, InputError
 from preceptor.files.jsonl import read_jsonl, text_field
+from preceptor.files.labels import TIE, label_of, sides_of
 from preceptor.policy.config import PolicyConfig
 
 _ENOUGH_CORRECTIONS = 10
-_TIE = 0.5  # the label of a pair without a better answer
 
 
 def prompts_of(config: PolicyConfig, reward_model: Path) -> tuple[list[str], list[str]]:
@@ -75,7 +75,7 @@ def load_chosen(path: Path) -> list[tuple[str, str]]:
         dict.fromkeys(
             (text_field(path, number, row, "prompt"), text_field(path, number, row, sides[0]))
             for number, row in taken
-            if (sides := sides_of(path, number, row))
+            if (sides := decided_sides(path, number, row))
         )
     )
 
@@ -87,18 +87,13 @@ def _sample(prompts: list[str], *, most: int, seed: int) -> list[str]:
     return [prompts[int(i)] for i in kept]
 
 
-def sides_of(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str] | None:
+def decided_sides(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str] | None:
     """The fields of a pair's better answer and of the other, as its `metadata.label` says; None of a tie.
 
     Raises InputError naming file and line where the label is no number from 0 to 1.
     """
-    label = metadata_of(row).get("label")
-    label = 1.0 if label is None else label
-    if isinstance(label, bool) or not isinstance(label, int | float) or not 0 <= label <= 1:
-        raise InputError(f"{path}, line {number}: metadata.label must be a number from 0 to 1, 0.5 for a tie.")
-    if label == _TIE:
-        return None
-    return ("chosen", "rejected") if label > _TIE else ("rejected", "chosen")
+    label = label_of(path, number, metadata_of(row))
+    return None if label == TIE else sides_of(label)
 
 
 def metadata_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from preceptor.errors import InputError
 from preceptor.files.jsonl import text_field
+from preceptor.files.labels import label_of, sides_of
 from preceptor.prepare.pairs import Judgement, Pair
 from preceptor.prepare.splits import SPLITS, Split
-from preceptor.prepare.ties import TIE
 
 _OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
 _TYPES = ("positive", "negative", "neutral")
@@ -86,19 +86,15 @@ def _pair(path: Path, number: int, row: dict[str, Any], raters: dict[str, str]) 
     if split is not None and split not in SPLITS:
         raise InputError(f"{path}, line {number}: metadata.split must be one of {', '.join(SPLITS)}.")
     rater = known.get("rater", known.get("clinician_id"))
-    label = _number(path, number, known, "label", 1.0)
-    if label > 1:
-        raise InputError(f"{path}, line {number}: metadata.label must be a number from 0 to 1, {TIE} for a tie.")
-    chosen, rejected = text_field(path, number, row, "chosen"), text_field(path, number, row, "rejected")
-    if label < TIE:  # more likely the other way round
-        label, chosen, rejected = 1.0 - label, rejected, chosen
+    label = label_of(path, number, known)
+    chosen, rejected = (text_field(path, number, row, side) for side in sides_of(label))
     pair = Pair(
         prompt=text_field(path, number, row, "prompt"),
         chosen=chosen,
         rejected=rejected,
         margin=_number(path, number, known, "margin", 0.0),
         weight=_number(path, number, known, "weight", 1.0),
-        label=label,
+        label=max(label, 1.0 - label),
         instrument="comparison",
         rater=_rater(rater, raters),
         agent_name=known["agent_name"] if isinstance(known.get("agent_name"), str) else None,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from preceptor.errors import DataError, InputError
 from preceptor.files.jsonl import read_jsonl
+from preceptor.files.labels import TIE
 from preceptor.prepare.dataset import RATER_SHARE, Prepared, prepare, to_dataset_dict
 from preceptor.prepare.file_rows import parse_row
 from preceptor.prepare.pairs import Judgement, Pair, cap_raters, prompt_key, same_text
 from preceptor.prepare.splits import Split, split_prompts
-from preceptor.prepare.ties import TIE, make_ties
+from preceptor.prepare.ties import make_ties
 from preceptor.privacy.scrub import Held, Scrubber, load_scrubber
 
 if TYPE_CHECKING:

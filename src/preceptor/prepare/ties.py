@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from preceptor.files.labels import TIE
 from preceptor.prepare.pairs import Judgement, Pair, flagged_answers, make_pairs, prompt_key, same_text
-
-TIE = 0.5
-"""The label of a tie: either answer is as likely the better one."""
 
 _Verdict = tuple[str, frozenset[str], str | None]
 

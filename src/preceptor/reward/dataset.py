@@ -13,11 +13,11 @@ from typing import Any, Literal, cast
 
 from preceptor.errors import DataError, InputError
 from preceptor.files.jsonl import beside, read_jsonl, text_field
+from preceptor.files.labels import TIE, label_of, sides_of
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIES = "ties.jsonl"
-TIE = 0.5  # the label of one
 _LARGEST = 1_000_000  # margin or weight; a loss of far larger ones is no number
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the prompts, where the file does not say
 
@@ -123,13 +123,9 @@ def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | N
         raise InputError(f"{file}, line {number}: metadata.split must be one of {', '.join(SPLITS)}.")
     rater = metadata.get("rater")
     agent, specialty = metadata.get("agent_name"), metadata.get("specialty")
-    label = _number(file, number, metadata, "label", 1.0)
-    if label > 1:
-        raise InputError(f"{file}, line {number}: metadata.label must be a number from 0 to 1, 0.5 for a tie.")
+    label = label_of(file, number, metadata)
     margin = _number(file, number, metadata, "margin", 0.0)
-    chosen, rejected = text_field(file, number, row, "chosen"), text_field(file, number, row, "rejected")
-    if label < 0.5:  # more likely the other way round
-        label, chosen, rejected = 1.0 - label, rejected, chosen
+    chosen, rejected = (text_field(file, number, row, side) for side in sides_of(label))
     pair = Pair(
         prompt=text_field(file, number, row, "prompt"),
         chosen=chosen,
@@ -139,7 +135,7 @@ def _pair(file: Path, number: int, row: dict[str, Any]) -> tuple[Pair, Split | N
         rater=None if rater is None else str(rater),
         agent=None if agent is None else str(agent),
         specialty=None if specialty is None else str(specialty),
-        label=label,
+        label=max(label, 1.0 - label),
     )
     return pair, cast("Split | None", split)
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from preceptor.files.labels import TIE
 from preceptor.modeling.classifier import distinct_rows, forward_scores, output_layer
 from preceptor.modeling.embeddings import FloatArray
 from preceptor.modeling.frozen_head import Array
 from preceptor.modeling.sequences import EncodedPair
 from preceptor.reward import bradley_terry
 from preceptor.reward.batches import EncodedPairs
-from preceptor.reward.dataset import TIE
 from preceptor.reward.row_cache import cached_rows
 
 _L2 = (0.003, 0.01, 0.03, 0.1)
